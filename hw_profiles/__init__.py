@@ -1,0 +1,1 @@
+"""What a choice costs: measured latency tables, size, BOPs."""

@@ -1,0 +1,1 @@
+"""Numerics: formats, quantizers, calibration, sensitivity. torch and numpy only."""

@@ -1,0 +1,1 @@
+"""What people read: a run directory rendered as one self-contained page."""

@@ -1,0 +1,1 @@
+"""What may be chosen: layer inventory, tie groups, choices, policies, constraints."""

@@ -1,0 +1,62 @@
+"""A choice: what one layer may take, as weight format + activation format (+ method)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from quant.errors import UsageError
+from quant.formats import FLOAT32, Format, Timing, parse_format
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Weight and activation format of one layer.
+
+    Attributes:
+        weight: format of the weight tensor.
+        activation: format of the tensor entering the layer.
+        method: name of a per-layer quantization method, empty for the study's default.
+    """
+
+    weight: Format
+    activation: Format
+    method: str = ""
+
+    @property
+    def text(self) -> str:
+        """Canonical form ``weight[+method]/activation``, for example ``int4src/int8ut``."""
+        method = f"+{self.method}" if self.method else ""
+        return f"{self.weight}{method}/{self.activation}"
+
+    @property
+    def label(self) -> str:
+        """Short name for people: ``fp32``, ``w4a8``, ``w8a8 dyn``."""
+        if self == FLOAT_CHOICE:
+            return "fp32"
+        dynamic = " dyn" if self.activation.timing is Timing.DYNAMIC else ""
+        return f"w{self.weight.bits}a{self.activation.bits}{dynamic}"
+
+    def __str__(self) -> str:
+        return self.text
+
+
+FLOAT_CHOICE = Choice(FLOAT32, FLOAT32)
+
+
+@lru_cache(maxsize=4096)
+def parse_choice(text: str) -> Choice:
+    """Reads ``weight[+method]/activation``; the inverse of ``choice.text``.
+
+    A missing activation part means float32.
+
+    Raises:
+        UsageError: a part is outside the format grammar.
+    """
+    weight, _, activation = text.partition("/")
+    weight, plus, method = weight.partition("+")
+    if plus and not method:
+        raise UsageError(
+            f"choice '{text}' has an empty method", expected="weight+method/activation"
+        )
+    return Choice(parse_format(weight), parse_format(activation or "float32"), method)
