@@ -1,0 +1,38 @@
+# make demo: search the demonstration task and write runs/demo/report.html
+# make test: lint, types, import rules and every test
+# Both set up .venv on first use and work offline afterwards.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint check setup clean
+
+demo: $(READY)
+	$(BIN)/bitfront-search +experiment=demo
+
+test: lint check
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: $(READY)
+	@command -v chromium >/dev/null || echo "note: chromium is not installed, browser tests are skipped (Debian: apt-get install chromium)"
+	$(BIN)/pytest -n 2 --dist worksteal --durations 10
+
+setup: $(READY)
+
+# torch comes first and by itself: with it in place no later requirement draws in another build.
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

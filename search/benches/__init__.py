@@ -1,0 +1,1 @@
+"""Benchmark suites, one file each, found by `bitfront-bench SUITE`."""

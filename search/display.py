@@ -1,0 +1,63 @@
+"""The table a study ends with on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from search.stats import Z95
+
+ROLES = {"accurate": "most accurate", "knee": "knee", "smallest": "smallest within tolerance"}
+COSTS = {"size_bytes": "size", "latency_ms": "latency", "bops": "BOPs"}
+
+
+def summary(front: Mapping[str, Any], quality: str) -> str:
+    """Rows for fp32, the uniform policies and the picked points, as aligned text.
+
+    Args:
+        front: content of ``front.json``.
+        quality: name of the quality objective.
+    """
+    rows = [("point", "accuracy ±95%", quality, "size", "latency", "w/a bits", "id")]
+    shown = set()
+    for policy_id in front["baselines"]:
+        rows.append(_row(front["policies"][policy_id]["tag"], policy_id, front, quality))
+        shown.add(policy_id)
+    for pick in front["picks"]:
+        name = f"{ROLES[pick['role']]} ({COSTS.get(pick['cost'], pick['cost'])})"
+        if pick["role"] == "smallest" and pick["cost"] == "latency_ms":
+            name = "fastest within tolerance (latency)"
+        rows.append(_row(f"* {name}", pick["policy_id"], front, quality))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i in (0, 6) else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _row(name: str, policy_id: str, front: Mapping[str, Any], quality: str) -> tuple[str, ...]:
+    item = front["policies"][policy_id]
+    scores = item.get("test") or item
+    half = 100 * (scores["accuracy_high"] - scores["accuracy_low"]) / 2 if "test" in item else 0.0
+    loss = scores[quality] if quality != "accuracy" else scores["ce"]
+    latency = item.get("latency_ms")
+    return (
+        name,
+        f"{100 * scores['accuracy']:.1f} ±{half:.1f}",
+        f"{loss:.3f} ±{Z95 * scores['standard_error']:.3f}",
+        _bytes(item["size_bytes"]),
+        f"{latency:.3f} ms" if latency is not None else "-",
+        f"{item['mean_weight_bits']:.1f} / {item['mean_activation_bits']:.1f}",
+        policy_id,
+    )
+
+
+def _bytes(value: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError

@@ -1,0 +1,164 @@
+"""Writing a run directory: atomic JSON, Parquet and YAML, the lock, status and manifest."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from quant.errors import DataError
+from search.records import SCHEMA_VERSION
+
+PACKAGES = ("torch", "numpy", "ray", "optuna", "pulp", "hydra-core", "pandas", "onnxruntime", "plotly")
+
+
+def now() -> str:
+    """Current time, UTC, to the second; ``SOURCE_DATE_EPOCH`` is honoured."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes atomically: readers see the old or the new file, never half of one."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # noqa: PTH101 - mkstemp makes it private
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Writes a versioned JSON file atomically; NaN is refused, it is not JSON."""
+    write_text(
+        path,
+        json.dumps({"schema_version": SCHEMA_VERSION, **data}, indent=1, allow_nan=False) + "\n",
+    )
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Writes a Parquet file atomically, with the schema version in its metadata."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    meta = {b"bitfront.schema_version": str(SCHEMA_VERSION).encode()}
+    arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **meta})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    pq.write_table(arrow, temporary)
+    temporary.replace(path)
+
+
+def prepare_run_dir(run_dir: Path, resume: str) -> None:
+    """Creates the run directory, setting an existing run aside when ``resume`` is ``fresh``.
+
+    Raises:
+        DataError: the directory cannot be created or written.
+    """
+    try:
+        if resume == "fresh" and (run_dir / "manifest.json").exists():
+            run_dir.rename(_free_name(run_dir))
+        (run_dir / "trials").mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=run_dir):
+            pass
+    except OSError as cause:
+        raise DataError(
+            f"the run directory cannot be written: {cause.strerror or cause}",
+            where=str(run_dir),
+            expected="a directory this user can create and write",
+            fix="choose another with run_dir=PATH",
+        ) from cause
+
+
+def _free_name(run_dir: Path) -> Path:
+    number = 1
+    while (candidate := run_dir.with_name(f"{run_dir.name}.{number}")).exists():
+        number += 1
+    return candidate
+
+
+@contextmanager
+def lock(run_dir: Path) -> Iterator[None]:
+    """Holds the run directory for one process; a lock of a dead process is taken over.
+
+    Raises:
+        DataError: another live process holds it.
+    """
+    path = run_dir / ".lock"
+    holder = _holder(path)
+    if holder and holder != os.getpid() and Path(f"/proc/{holder}").exists():
+        raise DataError(
+            f"the run directory is in use by process {holder}",
+            where=str(run_dir),
+            fix="wait for it to end, or choose another study=NAME",
+        )
+    write_text(path, str(os.getpid()))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _holder(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def set_status(run_dir: Path, state: str, message: str = "", exit_code: int | None = None) -> None:
+    """Writes status.json; ``state`` is running, finished, failed or interrupted."""
+    write_json(
+        run_dir / "status.json",
+        {"state": state, "message": message, "updated": now(), "exit_code": exit_code},
+    )
+
+
+def environment() -> dict[str, Any]:
+    """Versions and platform for the manifest; no host or user names."""
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            packages[name] = "missing"
+    return {
+        "python": platform.python_version(),
+        "os": f"{platform.system()}-{platform.release()}",
+        "packages": packages,
+        "git_commit": git_commit(),
+    }
+
+
+def git_commit() -> str:
+    """Commit of the source tree, with ``+`` when it has changes; empty outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        commit = _git(root, "rev-parse", "--short=12", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return commit + ("+" if changed else "")
+
+
+def _git(root: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=5
+    )
+    return done.stdout.strip()

@@ -1,0 +1,228 @@
+"""The resolved configuration of a study as frozen dataclasses.
+
+Hydra's containers stop at the entry points; everything below works with these. Every group is
+checked here before any time is spent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from quant.errors import UsageError, unknown
+from quant.method import Method
+from search.checked import from_mapping, require
+from search.objectives import OBJECTIVES
+from search.trial import Budget
+from spaces.config import SpaceConfig
+
+RESUME = ("auto", "fresh")
+RUNNERS = ("ray", "local")
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """What is traded against what.
+
+    Attributes:
+        quality: ``"ce"``, ``"kl"`` or ``"accuracy"``.
+        costs: cost metrics, one front each.
+        tolerance: accuracy (a share) the picked cheap points may lose against float.
+    """
+
+    quality: str = "ce"
+    costs: tuple[str, ...] = ("size_bytes", "latency_ms")
+    tolerance: float = 0.01
+
+    def __post_init__(self) -> None:
+        qualities = [name for name, item in OBJECTIVES.items() if not item.is_cost]
+        costs = [name for name, item in OBJECTIVES.items() if item.is_cost]
+        if self.quality not in qualities:
+            raise unknown("quality", self.quality, qualities, where="objective.quality")
+        require(len(self.costs) > 0, "objective.costs is empty", where="objective.costs")
+        for name in self.costs:
+            if name not in costs:
+                raise unknown("cost", name, costs, where="objective.costs")
+        require(
+            0 <= self.tolerance < 1,
+            f"objective.tolerance is {self.tolerance}",
+            where="objective.tolerance",
+            expected="a share from 0 to below 1",
+        )
+
+
+@dataclass(frozen=True)
+class RunnerSettings:
+    """How trials are run.
+
+    Attributes:
+        kind: ``"ray"`` or ``"local"``.
+        workers: trials at the same time; None means one per core.
+        threads: torch threads per trial.
+        address: ``"local"`` for a private Ray, else a cluster's address.
+    """
+
+    kind: str = "ray"
+    workers: int | None = None
+    threads: int = 1
+    address: str = "local"
+
+    def __post_init__(self) -> None:
+        if self.kind not in RUNNERS:
+            raise unknown("runner", self.kind, RUNNERS, where="runner.kind")
+        for name in ("workers", "threads"):
+            value = getattr(self, name)
+            require(
+                value is None or value >= 1,
+                f"runner.{name} is {value}",
+                where=f"runner.{name}",
+                expected="1 or more",
+            )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One study.
+
+    Attributes:
+        study: name of the study.
+        run_dir: directory of the run.
+        task: ``{"_target_": ..., ...}`` of a task builder, with its ``name``.
+        space: search-space configuration.
+        strategies: target configuration by strategy name.
+        hw: device configuration by device name.
+        objective, budget, method, runner: see their classes.
+        seeds: one trial per strategy and seed.
+        resume: ``"auto"`` or ``"fresh"``.
+        dry_run: stop after the plan.
+        min_success: successful candidates below which the exit code is 6.
+        plugins: further package prefixes for targets.
+    """
+
+    study: str
+    run_dir: str
+    task: Mapping[str, Any]
+    space: SpaceConfig
+    strategies: Mapping[str, Mapping[str, Any]]
+    hw: Mapping[str, Mapping[str, Any]]
+    objective: ObjectiveSettings
+    budget: Budget
+    method: Method
+    runner: RunnerSettings
+    seeds: tuple[int, ...] = (0,)
+    resume: str = "auto"
+    dry_run: bool = False
+    min_success: int = 1
+    plugins: tuple[str, ...] = ()
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Settings:
+        """Checks a whole configuration.
+
+        Raises:
+            UsageError: naming the key, what was found and what was expected.
+        """
+        raw = from_mapping(_Raw, data, "config")
+        require(bool(raw.strategy), "no strategy chosen", where="strategy", fix="strategy=random")
+        require(bool(raw.seeds), "no seed given", where="seeds", fix="seeds=[0]")
+        require(
+            len(set(raw.seeds)) == len(raw.seeds) and min(raw.seeds) >= 0,
+            f"seeds are {list(raw.seeds)}",
+            where="seeds",
+            expected="different integers, 0 or more",
+        )
+        if raw.resume not in RESUME:
+            raise unknown("resume mode", raw.resume, RESUME, where="resume")
+        budget = from_mapping(Budget, raw.budget, "budget")
+        _check_budget(budget)
+        return Settings(
+            study=raw.study,
+            run_dir=raw.run_dir,
+            task=raw.task,
+            space=SpaceConfig.from_dict(raw.space, where="space"),
+            strategies=raw.strategy,
+            hw=raw.hw,
+            objective=from_mapping(ObjectiveSettings, raw.objective, "objective"),
+            budget=budget,
+            method=from_mapping(Method, raw.method, "method"),
+            runner=from_mapping(RunnerSettings, raw.runner, "runner"),
+            seeds=raw.seeds,
+            resume=raw.resume,
+            dry_run=raw.dry_run,
+            min_success=raw.min_success,
+            plugins=raw.plugins,
+        )
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """Shape of the composed configuration before its groups are read."""
+
+    study: str
+    run_dir: str
+    task: dict[str, Any]
+    space: dict[str, Any]
+    strategy: dict[str, Any]
+    hw: dict[str, Any]
+    objective: dict[str, Any]
+    budget: dict[str, Any]
+    method: dict[str, Any]
+    runner: dict[str, Any]
+    seeds: tuple[int, ...] = (0,)
+    resume: str = "auto"
+    dry_run: bool = False
+    min_success: int = 1
+    plugins: tuple[str, ...] = ()
+
+
+def _check_budget(budget: Budget) -> None:
+    for name in ("evaluations", "seconds", "batch"):
+        value = getattr(budget, name)
+        require(
+            value is None or value > 0,
+            f"budget.{name} is {value}",
+            where=f"budget.{name}",
+            expected="more than 0",
+        )
+
+
+def config_hash(data: Mapping[str, Any]) -> str:
+    """First 16 hex digits of the SHA-256 of the configuration's canonical JSON."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+IDENTITY_KEYS = ("task", "space", "method", "objective", "hw", "strategy", "seeds")
+"""Keys that must not change between a run and its resumption."""
+
+
+def identity(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that decides which candidates mean what."""
+    return {key: data[key] for key in IDENTITY_KEYS if key in data}
+
+
+def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Differences of two nested mappings as ``key: old -> new`` lines, sorted by key."""
+    lines = []
+    for key in sorted({*old, *new}, key=str):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            lines += changed_keys(before, after, f"{prefix}{key}.")
+        elif before != after:
+            lines.append(f"{prefix}{key}: {before} -> {after}")
+    return lines
+
+
+def refuse_changes(old: Mapping[str, Any], new: Mapping[str, Any], run_dir: str) -> None:
+    """Raises UsageError when a resumed run's identity changed, listing the keys."""
+    lines = changed_keys(identity(old), identity(new))
+    if lines:
+        raise UsageError(
+            "the run directory holds a study with another configuration:\n    "
+            + "\n    ".join(lines),
+            where=run_dir,
+            fix="use another study=NAME, or resume=fresh to set the old run aside",
+        )

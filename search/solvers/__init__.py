@@ -1,0 +1,1 @@
+"""Solvers of the additive problem: integer programs and orders of evaluation. No torch."""

@@ -1,0 +1,378 @@
+"""A study from plan to front: scores, trials, one read of the test split, records on disk."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+
+from quant.errors import TooFewError
+from quant.sensitivity.base import ScoreContext, ScoreTable
+from search import files, fronts
+from search.evaluate import Evaluator
+from search.plan import Plan
+from search.progress import Bar, say, watch_journals
+from search.records import JournalLine, Result, decode_codes, read_journals
+from search.runner.base import BASELINE, Job, Shared, StopFlag
+from search.settings import config_hash, identity, refuse_changes
+from search.stats import wilson
+from search.table import candidate_table
+from search.targets import build
+from search.tasks.shipping import pack
+from spaces.baselines import uniform_policies
+
+SCORE_TARGETS = {
+    "sqnr": "quant.sensitivity.sqnr.SqnrScore",
+    "hutchinson": "quant.sensitivity.hutchinson.HutchinsonScore",
+}
+INTERRUPTED = {2: 130, 15: 143}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a study ended.
+
+    Attributes:
+        run_dir: where everything was written.
+        front: content of ``front.json``.
+        table: candidate table.
+        errors: ``{trial: message}`` of trials that raised.
+        exit_code: 0, 6 (too few candidates), 130 or 143 (interrupted, resumable).
+    """
+
+    run_dir: Path
+    front: Mapping[str, Any]
+    table: pd.DataFrame
+    errors: Mapping[str, str]
+    exit_code: int
+
+
+def run_study(plan: Plan, raw: Mapping[str, Any], command: str) -> Outcome:
+    """Runs or resumes a study.
+
+    Args:
+        plan: from :func:`search.plan.make_plan`.
+        raw: the resolved configuration as plain data, stored in the run.
+        command: the command line, stored in the manifest.
+
+    Raises:
+        DataError: the run directory is in use or cannot be written.
+        UsageError: it holds a study with another configuration.
+        TooFewError: fewer than ``min_success`` candidates succeeded.
+    """
+    settings = plan.settings
+    run_dir = Path(settings.run_dir).absolute()
+    files.prepare_run_dir(run_dir, settings.resume)
+    with files.lock(run_dir):
+        _refuse_other_study(run_dir, raw)
+        manifest = _manifest(plan, raw, command)
+        _write_inputs(run_dir, plan, raw, manifest)
+        files.set_status(run_dir, "running")
+        try:
+            outcome = _run(plan, run_dir, manifest)
+        except BaseException as cause:
+            files.set_status(run_dir, "failed", f"{type(cause).__name__}: {cause}", 1)
+            raise
+        state = "interrupted" if outcome.exit_code >= 128 else "finished"
+        files.set_status(run_dir, state, "", outcome.exit_code)
+    successes = int((outcome.table["status"] == "ok").sum())
+    if outcome.exit_code == 0 and successes < settings.min_success:
+        raise TooFewError(
+            f"{successes} candidates succeeded, {settings.min_success} are asked for",
+            where=str(run_dir),
+            fix="read run.log and trials/*.jsonl for the reasons, or lower min_success",
+        )
+    return outcome
+
+
+def _run(plan: Plan, run_dir: Path, manifest: dict[str, Any]) -> Outcome:
+    evaluator = Evaluator(plan.task, plan.space, plan.settings.method)
+    scores = compute_scores(plan, evaluator, run_dir)
+    stop = StopFlag()
+    handlers = stop.install()
+    try:
+        errors = _run_trials(plan, scores, run_dir, stop)
+    finally:
+        stop.restore(handlers)
+    for trial, error in errors.items():
+        say(f"trial {trial} failed: {error}")
+    front, table = finish(plan, evaluator, run_dir)
+    exit_code = INTERRUPTED.get(stop.signal_number, 0) if stop() else 0
+    manifest |= {
+        "ended": files.now(),
+        "exit_code": exit_code,
+        "search_queries": len(table),
+        "trial_errors": errors,
+        "score_seconds": {kind: round(table.seconds, 3) for kind, table in scores.items()},
+    }
+    files.write_json(run_dir / "manifest.json", manifest)
+    return Outcome(run_dir, front, table, errors, exit_code)
+
+
+def compute_scores(plan: Plan, evaluator: Evaluator, run_dir: Path) -> dict[str, ScoreTable]:
+    """Computes every score a chosen strategy needs, once, and stores them.
+
+    Returns:
+        Score tables by kind; values cover searchable and baseline-only choices.
+    """
+    kinds = sorted(set().union(*(s.needs() for s in plan.strategies().values())))
+    tables = {}
+    for kind in kinds:
+        score = build({"_target_": SCORE_TARGETS.get(kind, kind)}, plan.settings.plugins)
+        bar = Bar(f"score {kind}")
+        tables[kind] = score.compute(score_context(plan, evaluator), bar)
+    if tables:
+        _write_scores(run_dir, plan, tables)
+    return tables
+
+
+def score_context(plan: Plan, evaluator: Evaluator) -> ScoreContext:
+    """What scores may look at: the calibrated model and the calibration split."""
+    return ScoreContext(
+        quantized=evaluator.quantized,
+        groups=tuple(group.layers for group in plan.space.groups),
+        choices=tuple(group.all_choices for group in plan.space.groups),
+        inputs=plan.task.calibration.inputs,
+        labels=plan.task.calibration.labels,
+        batch_size=plan.task.batch_size,
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def _run_trials(
+    plan: Plan, scores: Mapping[str, ScoreTable], run_dir: Path, stop: StopFlag
+) -> dict[str, str]:
+    settings = plan.settings
+    skeleton, arrays = pack(plan.task)
+    shared = Shared(
+        skeleton=skeleton,
+        space=plan.space,
+        method=settings.method,
+        costs=plan.costs,
+        constraints=plan.constraints,
+        scores=scores,
+        quality=settings.objective.quality,
+        cost_metrics=settings.objective.costs,
+        budget=settings.budget,
+        threads=settings.runner.threads,
+        trials_dir=run_dir / "trials",
+        plugins=settings.plugins,
+    )
+    jobs = [Job(BASELINE, {}, 0)] + [
+        Job(name, config, seed)
+        for name, config in settings.strategies.items()
+        for seed in settings.seeds
+    ]
+    total = (len(jobs) - 1) * settings.budget.evaluations + len(uniform_policies(plan.space))
+    with watch_journals(run_dir / "trials", total):
+        if settings.runner.kind == "local":
+            from search.runner import local
+
+            return local.run_jobs(jobs, shared, arrays, stop)
+        from search.runner import ray_tune
+
+        return ray_tune.run_jobs(
+            jobs, shared, arrays, stop, workers=plan.workers, address=settings.runner.address
+        )
+
+
+def finish(plan: Plan, evaluator: Evaluator, run_dir: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Merges journals, computes fronts, reads the test split once, writes the records."""
+    lines = read_journals(run_dir / "trials")
+    table = candidate_table(lines, plan.space, plan.costs)
+    front = build_front(plan, table, lines)
+    _read_test_split(plan, evaluator, front)
+    files.write_table(run_dir / "trials.parquet", table)
+    (run_dir / "policies").mkdir(exist_ok=True)
+    for policy_id, item in front["policies"].items():
+        policy = plan.space.policy(decode_codes(item["codes"]))
+        files.write_json(
+            run_dir / "policies" / f"{policy_id}.json",
+            {"policy_id": policy_id, "choices": dict(policy.choices)},
+        )
+    files.write_json(run_dir / "front.json", front)
+    return front, table
+
+
+def build_front(plan: Plan, table: pd.DataFrame, lines: list[JournalLine]) -> dict[str, Any]:
+    """Content of ``front.json`` before the test split is read."""
+    objective = plan.settings.objective
+    tags = fronts.by_tag(table)
+    float_row = table.iloc[tags["fp32"]]
+    ids = table["policy_id"].tolist()
+    result: dict[str, Any] = {
+        "state": "final",
+        "quality": objective.quality,
+        "costs": {metric: plan.costs.provenance()[metric] for metric in objective.costs},
+        "reference": {},
+        "fronts": {},
+        "hypervolume": {},
+        "picks": [],
+        "baselines": [ids[row] for row in tags.values()],
+        "float": ids[tags["fp32"]],
+        "uniform_int8": ids[tags["w8a8"]] if "w8a8" in tags else None,
+    }
+    shown = set(tags.values())
+    sign = -1.0 if objective.quality == "accuracy" else 1.0
+    for metric in objective.costs:
+        reference = fronts.reference_for(
+            plan.space,
+            plan.costs,
+            metric,
+            objective.quality,
+            sign * float(float_row[objective.quality]),
+            plan.task.classes,
+        )
+        rows = fronts.front_rows(table, objective.quality, metric)
+        rows = [row for row in rows if _feasible(plan, lines[row])]
+        result["reference"][metric] = {
+            "point": reference.point,
+            "ideal": reference.ideal,
+            "why": reference.why,
+        }
+        result["fronts"][metric] = [ids[row] for row in rows]
+        result["hypervolume"][metric] = fronts.hypervolumes(
+            table, objective.quality, metric, reference
+        )
+        chosen = fronts.picks(
+            table,
+            rows,
+            objective.quality,
+            metric,
+            float_accuracy=float(float_row["accuracy"]),
+            tolerance=objective.tolerance,
+        )
+        result["picks"] += [
+            {"role": pick.role, "cost": metric, "policy_id": ids[pick.row]} for pick in chosen
+        ]
+        shown |= set(rows)
+    result["policies"] = {ids[row]: _entry(table.iloc[row]) for row in sorted(shown)}
+    return result
+
+
+def _feasible(plan: Plan, line: JournalLine) -> bool:
+    from spaces.constraints import feasible_mask
+
+    costs = plan.costs.costs(np.array([line.codes]))
+    return bool(feasible_mask(plan.constraints, costs)[0])
+
+
+ENTRY = (
+    "tag codes ce kl accuracy standard_error n size_bytes bops latency_ms energy_mj peak_bytes "
+    "mean_weight_bits mean_activation_bits strategy seed"
+).split()
+
+
+def _entry(row: pd.Series) -> dict[str, Any]:
+    item = {key: _plain(row[key]) for key in ENTRY if key in row.index}
+    item["label"] = f"w{row['mean_weight_bits']:.1f}a{row['mean_activation_bits']:.1f}"
+    return item
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _read_test_split(plan: Plan, evaluator: Evaluator, front: dict[str, Any]) -> None:
+    bar = Bar("test split")
+    items = list(front["policies"].values())
+    for number, item in enumerate(items, start=1):
+        policy = plan.space.policy(decode_codes(item["codes"]))
+        result = evaluator.evaluate([policy], split="test")[0]
+        if result.ok:
+            item["test"] = _test_entry(result)
+        bar(number, len(items), "policies")
+
+
+def _test_entry(result: Result) -> dict[str, Any]:
+    low, high = wilson(result.accuracy * result.n, result.n)
+    return {
+        "ce": result.ce,
+        "kl": result.kl,
+        "accuracy": result.accuracy,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "standard_error": result.standard_error,
+        "n": result.n,
+    }
+
+
+def _refuse_other_study(run_dir: Path, raw: Mapping[str, Any]) -> None:
+    path = run_dir / "config.yaml"
+    if path.exists():
+        old = yaml.safe_load(path.read_text())
+        refuse_changes(old, json.loads(json.dumps(raw)), str(run_dir.name))
+
+
+def _manifest(plan: Plan, raw: Mapping[str, Any], command: str) -> dict[str, Any]:
+    task, settings = plan.task, plan.settings
+    return {
+        "study": settings.study,
+        "command": command,
+        "started": files.now(),
+        "ended": None,
+        "exit_code": None,
+        **files.environment(),
+        "config_hash": config_hash(raw),
+        "identity_hash": config_hash(identity(raw)),
+        "task": {
+            "name": task.name,
+            "title": task.title,
+            "metric": task.metric,
+            "classes": task.classes,
+            "n_calibration": task.calibration.n,
+            "n_search": task.search.n,
+            "n_test": task.test.n,
+            "data_hash": task.data_hash,
+            "weights_hash": task.weights_hash,
+        },
+        "method": {"name": settings.method.name},
+        "device": plan.profile.device_summary(),
+        "profile_hash": plan.profile.hash,
+        "strategies": list(settings.strategies),
+        "seeds": list(settings.seeds),
+        "objectives": [settings.objective.quality, *settings.objective.costs],
+        "table_seconds": round(plan.table_seconds, 3),
+        "constraints": [f"{item.metric} <= {item.limit:g}" for item in plan.constraints],
+    }
+
+
+def _write_inputs(
+    run_dir: Path, plan: Plan, raw: Mapping[str, Any], manifest: Mapping[str, Any]
+) -> None:
+    plain = json.loads(json.dumps(raw))
+    files.write_text(run_dir / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
+    files.write_json(run_dir / "layers.json", plan.space.to_json())
+    plan.profile.save(run_dir / "profile.json")
+    files.write_json(run_dir / "manifest.json", manifest)
+
+
+def _write_scores(run_dir: Path, plan: Plan, tables: Mapping[str, ScoreTable]) -> None:
+    rows = [
+        {
+            "kind": kind,
+            "layer": group.name,
+            "group": g,
+            "choice": choice.text,
+            "value": float(table.value[g, c]),
+            "standard_error": float(table.standard_error[g, c]),
+        }
+        for kind, table in tables.items()
+        for g, group in enumerate(plan.space.groups)
+        for c, choice in enumerate(group.all_choices)
+    ]
+    files.write_table(run_dir / "sensitivity.parquet", pd.DataFrame(rows))
+
+
+def elapsed(started: float) -> str:
+    """Seconds since ``time.monotonic()`` value ``started`` as ``1m05s``."""
+    seconds = int(time.monotonic() - started)
+    return f"{seconds // 60}m{seconds % 60:02d}s"
