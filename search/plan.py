@@ -76,3 +76,85 @@ def build_strategy(name: str, config: Mapping[str, Any], plugins: tuple[str, ...
             expected="a subclass of search.strategies.base.Strategy",
         )
     return made
+
+
+def make_plan(settings: Settings, task: Task | None = None) -> Plan:
+    """Loads the task, resolves the space and makes sure its latency table is there.
+
+    Args:
+        settings: the checked configuration.
+        task: used instead of building ``settings.task`` (notebooks).
+
+    Raises:
+        BitfrontError: one of its kinds; nothing has been written to the run directory.
+    """
+    strategies = [
+        build_strategy(name, config, settings.plugins)
+        for name, config in settings.strategies.items()
+    ]
+    assert strategies  # settings refuse an empty selection
+    task = task or load_task(settings)
+    device = _device(settings)
+    backend = load_backend(device)
+    traced = trace(task.model, task.example_input)
+    space = build_space(settings.space, traced, backend.supports)
+    profile, table_seconds = load_or_measure(space, device, say)
+    costs = build_cost_model(space, profile, backend, device.batch)
+    constraints = _constraints(settings, space, costs)
+    return Plan(settings, task, space, profile, costs, constraints, table_seconds)
+
+
+def load_task(settings: Settings) -> Task:
+    """Builds the configured task, training or loading its model.
+
+    Raises:
+        UsageError: the target does not build a task.
+    """
+    made = build(settings.task, settings.plugins, where="task", progress=Bar("task"))
+    if not isinstance(made, Task):
+        raise UsageError(
+            f"task target returned a {type(made).__name__}",
+            where="task._target_",
+            expected="a search.tasks.base.Task",
+        )
+    return made
+
+
+def describe_plan(plan: Plan) -> str:
+    """What is about to happen, as text: task, space, table, trials and budget."""
+    settings, task = plan.settings, plan.task
+    trials = [f"{name}" for name in settings.strategies]
+    budget = settings.budget
+    limit = f", at most {budget.seconds:g} s" if budget.seconds else ""
+    splits = f"calibration {task.calibration.n}, search {task.search.n}, test {task.test.n}"
+    lines = [
+        f"study   {settings.study} -> {settings.run_dir}",
+        f"task    {task.name}: {task.title} ({splits} samples)",
+        f"table   {plan.profile.name} [{plan.profile.hash[:12]}]",
+        f"trials  {', '.join(trials)} x seeds {list(settings.seeds)}: "
+        f"{budget.evaluations} evaluations each{limit}, {plan.workers} at a time "
+        f"({settings.runner.kind})",
+        f"fronts  {settings.objective.quality} against {', '.join(settings.objective.costs)}",
+    ]
+    lines += [f"limit   {item.metric} <= {item.limit:g}" for item in plan.constraints]
+    return "\n".join([*lines, "", describe(plan.space)])
+
+
+def _device(settings: Settings) -> HwConfig:
+    if len(settings.hw) != 1:
+        raise UsageError(
+            f"{len(settings.hw)} devices chosen: {', '.join(settings.hw)}",
+            where="hw",
+            expected="one device",
+            fix="hw=this",
+        )
+    ((name, values),) = settings.hw.items()
+    return HwConfig.from_mapping(name, values)
+
+
+def _constraints(
+    settings: Settings, space: SearchSpace, costs: CostModel
+) -> tuple[Constraint, ...]:
+    """Absolute constraints, checked against what the space can reach."""
+    tables = {metric: costs.table(metric) for metric in costs.metrics}
+    return check_feasible(settings.space.constraints, tables, space)
