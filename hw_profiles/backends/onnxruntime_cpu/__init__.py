@@ -1,0 +1,81 @@
+"""ONNX Runtime's CPU provider: the default target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from hw_profiles.backends.base import Progress
+from hw_profiles.backends.onnxruntime_cpu import kernels
+from hw_profiles.hw import HwConfig
+from hw_profiles.keys import FLOAT_EDGE
+from hw_profiles.profile import Entry, EntryKey
+from hw_profiles.timing import Protocol
+from spaces.choices import Choice
+from spaces.layers import LayerSpec
+
+INTEGER_EDGE = "uint8"
+
+
+@dataclass(frozen=True)
+class OnnxRuntimeCpu:
+    """See :class:`hw_profiles.backends.base.Backend`.
+
+    Attributes:
+        timing: rounds, warm-up, block length.
+        seed: order within rounds and random weights.
+        rotate_bytes: total size of the weight copies a kernel rotates over; above the private
+            cache of a core.
+    """
+
+    timing: Protocol
+    seed: int = 0
+    rotate_bytes: int = 4 << 20
+    name: str = "onnxruntime_cpu"
+
+    @property
+    def version(self) -> str:
+        """Version of the installed runtime."""
+        import onnxruntime
+
+        return str(onnxruntime.__version__)
+
+    @property
+    def protocol(self) -> dict[str, object]:
+        """How this backend measures, stored in the profile."""
+        return {
+            **asdict(self.timing),
+            "clock": "thread CPU time",
+            "interleaved": True,
+            "rotate_bytes": self.rotate_bytes,
+            "reference": "conv2d 3x3 64->64 at 28x28, float32",
+            "seed": self.seed,
+        }
+
+    def supports(self, layer: LayerSpec, choice: Choice) -> str | None:
+        """None when a kernel computes in the choice's bit-widths, else the reason."""
+        return kernels.supports(layer, choice)
+
+    def runs_as(self, layer: LayerSpec, choice: Choice) -> Choice:
+        """The kernel choice that ``choice`` unpacks to."""
+        return kernels.runs_as(layer, choice)
+
+    def edges(self, kernel: Choice) -> tuple[str, str]:
+        """Static int8 kernels hand uint8 tensors on; all others float32."""
+        static = kernels.kernel_of(kernel) is kernels.Kernel.INT8_STATIC
+        edge = INTEGER_EDGE if static else FLOAT_EDGE
+        return edge, edge
+
+    def measure(self, keys: Sequence[EntryKey], progress: Progress) -> list[Entry]:
+        """Times the kernels of ``keys``; one entry per key, in the same order."""
+        from hw_profiles.backends.onnxruntime_cpu.measure import measure_keys
+
+        rng = np.random.default_rng(self.seed)
+        return measure_keys(keys, self.timing, rng, self.rotate_bytes, progress)
+
+
+def make(hw: HwConfig, l2_bytes: int) -> OnnxRuntimeCpu:
+    """Builds the backend for a device configuration and the private cache of its cores."""
+    return OnnxRuntimeCpu(Protocol(rounds=hw.rounds), hw.seed, max(2 * l2_bytes, 4 << 20))

@@ -1,0 +1,117 @@
+"""Where tables live: the user's cache, the shipped ones, and measuring what is missing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hw_profiles.backends import load_backend
+from hw_profiles.backends.base import Backend, Progress
+from hw_profiles.device import Device, this_device
+from hw_profiles.hw import AUTO, THIS, HwConfig
+from hw_profiles.keys import missing_keys
+from hw_profiles.profile import Profile, load_profile
+from hw_profiles.table_cost import require_coverage
+from quant.errors import ProfileError, nearest
+from spaces.space import SearchSpace
+
+DATA = Path(__file__).parent / "data"
+
+
+def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """``$BITFRONT_CACHE``, else ``$XDG_CACHE_HOME/bitfront``, else ``~/.cache/bitfront``."""
+    if environ.get("BITFRONT_CACHE"):
+        return Path(environ["BITFRONT_CACHE"])
+    base = environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "bitfront"
+
+
+def load_or_measure(
+    space: SearchSpace, hw: HwConfig, progress: Progress, device: Device | None = None
+) -> tuple[Profile, float]:
+    """A profile that covers ``space``, and the seconds spent measuring (0 when none were needed).
+
+    With ``profile: auto`` only the missing entries are measured; they are merged into the cached
+    table of this device and saved atomically.
+
+    Raises:
+        ProfileError: a named table is missing, damaged, of another device, or has gaps.
+    """
+    device = device or this_device()
+    backend = load_backend(hw)
+    if hw.profile != AUTO:
+        profile = _named_profile(hw, device)
+        require_coverage(space, profile, backend, hw.batch)
+        return profile, 0.0
+    path = cached_path(backend, device, hw)
+    profile = _cached_profile(path, backend, device, hw)
+    missing = missing_keys(space, profile, backend, hw.batch, hw.threads)
+    if not missing:
+        return profile, 0.0
+    progress(
+        f"measuring {len(missing)} kernels of space '{space.name}' on {device.name} "
+        f"({backend.name} {backend.version}); the table is kept in the cache"
+    )
+    start = time.perf_counter()
+    entries = backend.measure(missing, progress)
+    # Read again: another process may have added entries while this one measured.
+    profile = _cached_profile(path, backend, device, hw).merged(entries, _now())
+    profile.save(path)
+    return profile, time.perf_counter() - start
+
+
+def cached_path(backend: Backend, device: Device, hw: HwConfig) -> Path:
+    """File of the table of one device, runtime version and thread count."""
+    kernels = f"{device.name}|{device.arch}|{','.join(device.cpu_flags)}"
+    mark = hashlib.sha256(kernels.encode()).hexdigest()[:8]
+    slug = re.sub(r"[^a-z0-9]+", "-", device.name.lower()).strip("-")[:40]
+    name = f"{backend.name}-{backend.version}-{slug}-{mark}-t{hw.threads}.json"
+    return cache_dir() / "profiles" / name
+
+
+def shipped_profiles() -> dict[str, Path]:
+    """Tables that come with bitfront, by name."""
+    return {path.stem: path for path in sorted(DATA.glob("*.json"))}
+
+
+def _cached_profile(path: Path, backend: Backend, device: Device, hw: HwConfig) -> Profile:
+    if path.exists():
+        profile = load_profile(path)
+        profile.require_device(device, where=path.name)
+        return profile
+    return Profile(
+        device=device,
+        runtime=backend.name,
+        runtime_version=backend.version,
+        threads=hw.threads,
+        date=_now(),
+        protocol=backend.protocol,
+        name=hw.name,
+    )
+
+
+def _named_profile(hw: HwConfig, device: Device) -> Profile:
+    """A shipped table by name, or a file by path."""
+    shipped = shipped_profiles()
+    path = shipped.get(hw.profile) or Path(hw.profile)
+    if not path.exists():
+        raise ProfileError(
+            f"latency table '{hw.profile}' does not exist",
+            where=f"hw.{hw.name}.profile",
+            expected=f"auto, a path, or one of: {', '.join(shipped) or 'none shipped'}",
+            fix=nearest(hw.profile, [*shipped, AUTO])
+            or "set profile: auto to measure this machine",
+        )
+    profile = load_profile(path)
+    if hw.device == THIS:
+        profile.require_device(device, where=f"hw.{hw.name}.profile")
+    return profile
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
