@@ -105,8 +105,9 @@ def search(
 
     Args:
         model: trained float model, ``[n, ...] -> [n, classes]``.
-        calibration, search, test: each ``(inputs, labels)`` tensors or an iterable of such
-            batches; they must not overlap.
+        calibration: ``(inputs, labels)`` tensors or an iterable of such batches.
+        search: the same, for every quality a strategy sees; must not overlap the others.
+        test: the same, read once for the final front.
         space: name of a space in ``conf/space`` or a mapping like one of those files.
         hw: device whose table is used; ``"this"`` measures what is missing.
         strategies: names in ``conf/strategy``.

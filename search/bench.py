@@ -61,8 +61,7 @@ def _run(suite: str, overrides: Sequence[str]) -> None:
         sign = "<=" if item.better == "lower" else ">="
         bar = "" if item.bar is None else f"{sign} {item.bar:g} {'met' if item.met else 'MISSED'}"
         print(
-            f"{item.case:40s} {item.metric:28s} {item.value:9.4g}  "
-            f"[{low:.4g}, {high:.4g}]  {bar}",
+            f"{item.case:40s} {item.metric:28s} {item.value:9.4g}  [{low:.4g}, {high:.4g}]  {bar}",
             file=sys.stderr,
         )
 

@@ -45,9 +45,7 @@ def from_mapping(kind: type[T], data: Any, where: str) -> T:
     for name, field in fields.items():
         if name in data:
             values[name] = _value(hints[name], data[name], f"{where}.{name}")
-        elif (
-            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        ):
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise UsageError(f"{where}.{name} is missing", where=where, fix=f"set {where}.{name}")
     return kind(**values)
 

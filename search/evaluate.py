@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+import torch.nn.functional as F
+from quant.method import Method
+from quant.model import QuantizedModel
 from torch import Tensor
 
 from quant.errors import unknown
-from quant.method import Method
-from quant.model import QuantizedModel
 from search.records import Result
 from search.tasks.base import Split, Task
 from spaces.policy import Policy
@@ -139,9 +139,15 @@ def _score(
     spread = float(losses.std(unbiased=True)) / n**0.5 if n > 1 else 0.0
     accuracy = float((logits.argmax(dim=1) == labels).double().mean())
     return Result(
-        key, policy_id, float(losses.mean()), max(0.0, float(kl)), accuracy, n, spread,
+        key,
+        policy_id,
+        float(losses.mean()),
+        max(0.0, float(kl)),
+        accuracy,
+        n,
+        spread,
         eval_s=seconds,
-    )  # fmt: skip
+    )
 
 
 def _since(started: float) -> float:

@@ -19,7 +19,17 @@ import pandas as pd
 from quant.errors import DataError
 from search.records import SCHEMA_VERSION
 
-PACKAGES = ("torch", "numpy", "ray", "optuna", "pulp", "hydra-core", "pandas", "onnxruntime", "plotly")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "ray",
+    "optuna",
+    "pulp",
+    "hydra-core",
+    "pandas",
+    "onnxruntime",
+    "plotly",
+)
 
 
 def now() -> str:

@@ -40,7 +40,12 @@ class Reference:
 
 
 def reference_for(
-    space: SearchSpace, costs: CostModel, metric: str, quality: str, float_loss: float, classes: int
+    space: SearchSpace,
+    costs: CostModel,
+    metric: str,
+    quality: str,
+    float_loss: float,
+    classes: int,
 ) -> Reference:
     """Fixed bounds for one cost metric; see the module docstring."""
     low, high = cost_range(space, costs, metric)
@@ -91,9 +96,7 @@ def hypervolumes(
     def share(part: pd.DataFrame) -> float:
         rows = front_rows(part, quality, metric)
         points = plane(part.iloc[rows], quality, metric)
-        return normalised_hypervolume(
-            points, np.array(reference.ideal), np.array(reference.point)
-        )
+        return normalised_hypervolume(points, np.array(reference.ideal), np.array(reference.point))
 
     by_trial = {
         f"{strategy}-{seed}": share(part)

@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hw_profiles.backends.base import Backend
+from spaces.build import build_space
+from spaces.constraints import Constraint, check_feasible
+from spaces.inventory import trace
+
 from hw_profiles.cost import CostModel
 from hw_profiles.profile import Profile
 from quant.errors import UsageError
@@ -15,9 +18,6 @@ from search.settings import Settings
 from search.strategies.base import Strategy
 from search.targets import build
 from search.tasks.base import Task
-from spaces.build import build_space
-from spaces.constraints import Constraint, check_feasible
-from spaces.inventory import trace
 from spaces.space import SearchSpace
 
 Say = Callable[[str], None]

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from quant.sensitivity.base import ScoreContext, ScoreTable
+from spaces.baselines import uniform_policies
 
 from quant.errors import TooFewError
-from quant.sensitivity.base import ScoreContext, ScoreTable
 from search import files, fronts
 from search.evaluate import Evaluator
 from search.plan import Plan
@@ -27,7 +28,6 @@ from search.stats import wilson
 from search.table import candidate_table
 from search.targets import build
 from search.tasks.shipping import pack
-from spaces.baselines import uniform_policies
 
 SCORE_TARGETS = {
     "sqnr": "quant.sensitivity.sqnr.SqnrScore",
@@ -266,9 +266,23 @@ def _feasible(plan: Plan, line: JournalLine) -> bool:
 
 
 ENTRY = (
-    "tag codes ce kl accuracy standard_error n size_bytes bops latency_ms energy_mj peak_bytes "
-    "mean_weight_bits mean_activation_bits strategy seed"
-).split()
+    "tag",
+    "codes",
+    "ce",
+    "kl",
+    "accuracy",
+    "standard_error",
+    "n",
+    "size_bytes",
+    "bops",
+    "latency_ms",
+    "energy_mj",
+    "peak_bytes",
+    "mean_weight_bits",
+    "mean_activation_bits",
+    "strategy",
+    "seed",
+)
 
 
 def _entry(row: pd.Series) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Settings of the whole suite: no wall-clock deadlines, reproducible examples, a cache of its own."""
+"""Settings of the whole suite: no wall-clock deadlines, reproducible examples."""
 
 import os
 

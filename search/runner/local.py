@@ -19,6 +19,6 @@ def run_jobs(
             break
         try:
             run_job(job, shared, arrays, stop)
-        except Exception as cause:  # noqa: BLE001 - one trial's bug must not end the study
+        except Exception as cause:
             errors[f"{job.strategy}-{job.seed}"] = f"{type(cause).__name__}: {cause}"
     return errors

@@ -168,7 +168,7 @@ def _announce(stop: StopFlag, path: str) -> Iterator[None]:
     def watch() -> None:
         while not ended.wait(0.2):
             if stop():
-                open(path, "wb").close()  # noqa: PTH123, SIM115
+                open(path, "wb").close()  # noqa: PTH123
                 return
 
     thread = threading.Thread(target=watch, daemon=True)

@@ -115,10 +115,9 @@ def _solve_scaled(
         extra = limit.cost - base[:, None]
         room = limit.limit - math.fsum(base)
         unit = SCALE / max(room, float(np.nanmax(np.where(offered, extra, 0.0))), 1e-300)
-        problem += (
-            pulp.lpSum(float(extra[key] * unit) * var for key, var in picks.items())
-            <= float(room * unit)
-        )
+        problem += pulp.lpSum(
+            float(extra[key] * unit) * var for key, var in picks.items()
+        ) <= float(room * unit)
     status = problem.solve(_solver(solver))
     if pulp.LpStatus[status] != "Optimal":
         msg = f"{solver} ended with status {pulp.LpStatus[status]} on a feasible problem"

@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from quant.sensitivity.base import ScoreTable
+from spaces.constraints import Constraint, feasible_mask
 
 from hw_profiles.cost import CostModel
-from quant.sensitivity.base import ScoreTable
 from search.objectives import objective
 from search.records import Result
-from spaces.constraints import Constraint, feasible_mask
 from spaces.policy import Policy
 from spaces.space import SearchSpace
 
@@ -95,7 +95,7 @@ class Strategy(ABC):
         """JSON-able state for checkpoints; strategies that replay cheaply have none."""
         return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - optional
         """Restores what :meth:`state_dict` returned."""
 
 

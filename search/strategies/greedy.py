@@ -1,9 +1,9 @@
 """Greedy lowering along a score (as in Qualcomm's AMP, arXiv 2302.05397).
 
-Starting from each group's least harmful choice, the cheapest harm is accepted next: the move with the
-smallest added score per unit of saved cost. Every policy on the way is a point of the path,
-and the path is evaluated from both ends inwards so that a small budget still spans it. One
-path is walked per cost metric.
+Starting from each group's least harmful choice, the cheapest harm is accepted next: the move
+with the smallest added score per unit of saved cost. Every policy on the way is a point of the
+path, and the path is evaluated from both ends inwards so that a small budget still spans it.
+One path is walked per cost metric.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def greedy_path(score: Floats, cost: Floats) -> Iterator[Codes]:
     groups = np.arange(len(score))
     ties = np.nan_to_num(cost, nan=np.inf)
     # The least score; of equal scores the cheapest choice.
-    codes = np.array([np.lexsort((ties[g], np.nan_to_num(score[g], nan=np.inf)))[0] for g in groups])
+    codes = np.array(
+        [np.lexsort((ties[g], np.nan_to_num(score[g], nan=np.inf)))[0] for g in groups]
+    )
     yield codes.copy()
     while True:
         saved = cost[groups, codes][:, None] - cost

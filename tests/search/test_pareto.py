@@ -40,9 +40,7 @@ grid_points = st.lists(
 
 @given(grid_points)
 def test_hypervolume_equals_counting_dominated_cells(points):
-    cells = sum(
-        any((p <= (i, j)).all() for p in points) for i in range(10) for j in range(10)
-    )
+    cells = sum(any((p <= (i, j)).all() for p in points) for i in range(10) for j in range(10))
     assert hypervolume(points, np.array([10, 10])) == cells
 
 

@@ -139,9 +139,15 @@ def test_infeasible_policies_are_never_proposed_by_random(space, tmp_path):
     strategy = RandomStrategy()
     strategy.start(
         SearchContext(
-            space, costs, {}, "ce", ("size_bytes",), (Constraint("size_bytes", limit),),
-            trial_rng("random", 0), 8,
-        )  # fmt: skip
+            space,
+            costs,
+            {},
+            "ce",
+            ("size_bytes",),
+            (Constraint("size_bytes", limit),),
+            trial_rng("random", 0),
+            8,
+        )
     )
     asked = strategy.ask(8)
     assert asked

@@ -11,7 +11,7 @@ from search.solvers.order import bisection_order
 
 
 def brute_force(score, cost, limit):
-    best = min(
+    return min(
         (
             sum(score[g, c] for g, c in enumerate(codes))
             for codes in itertools.product(*(np.flatnonzero(~np.isnan(row)) for row in score))
@@ -19,7 +19,6 @@ def brute_force(score, cost, limit):
         ),
         default=None,
     )
-    return best
 
 
 @pytest.mark.parametrize("solver", ["cbc", "highs"])
@@ -77,7 +76,9 @@ def test_equal_scores_are_solved_too():
 
 
 def test_unknown_solver_names_the_known_ones():
-    with pytest.raises(UsageError, match=r"(?s)unknown solver 'cb'.*cbc, highs.*did you mean 'cbc'"):
+    with pytest.raises(
+        UsageError, match=r"(?s)unknown solver 'cb'.*cbc, highs.*did you mean 'cbc'"
+    ):
         solve(np.zeros((1, 1)), [], "cb")
 
 

@@ -1,0 +1,89 @@
+import json
+import os
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from quant.errors import DataError, UsageError
+from search import files
+from search.settings import changed_keys, refuse_changes
+
+
+def test_json_is_versioned_and_leaves_no_temporary_file(tmp_path):
+    files.write_json(tmp_path / "a.json", {"x": 1})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"schema_version": 1, "x": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    files.write_json(tmp_path / "a.json", {"x": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert json.loads((tmp_path / "a.json").read_text())["x"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_tables_carry_their_schema_version(tmp_path):
+    files.write_table(tmp_path / "t.parquet", pd.DataFrame({"a": [1, 2]}))
+    meta = pq.read_schema(tmp_path / "t.parquet").metadata
+    assert meta[b"bitfront.schema_version"] == b"1"
+    assert pd.read_parquet(tmp_path / "t.parquet")["a"].tolist() == [1, 2]
+
+
+def test_fresh_sets_an_old_run_aside_and_loses_nothing(tmp_path):
+    run = tmp_path / "demo"
+    for _ in range(3):
+        files.prepare_run_dir(run, "fresh")
+        files.write_json(run / "manifest.json", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo", "demo.1", "demo.2"]
+
+
+def test_auto_keeps_what_is_there(tmp_path):
+    files.prepare_run_dir(tmp_path / "demo", "auto")
+    files.write_json(tmp_path / "demo" / "manifest.json", {})
+    files.prepare_run_dir(tmp_path / "demo", "auto")
+    assert (tmp_path / "demo" / "manifest.json").exists()
+
+
+def test_a_run_directory_below_a_file_is_refused(tmp_path):
+    (tmp_path / "plain").write_text("")
+    with pytest.raises(DataError, match=r"(?s)cannot be written.*run_dir=PATH"):
+        files.prepare_run_dir(tmp_path / "plain" / "run", "auto")
+
+
+def test_a_live_holder_locks_the_directory(tmp_path):
+    (tmp_path / ".lock").write_text(str(os.getppid()))
+    with pytest.raises(DataError, match="in use by process"), files.lock(tmp_path):
+        pass
+
+
+def test_a_dead_holder_does_not(tmp_path):
+    (tmp_path / ".lock").write_text("999999999")
+    with files.lock(tmp_path):
+        assert (tmp_path / ".lock").read_text() == str(os.getpid())
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_source_date_epoch_is_honoured(monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    assert files.now() == "1970-01-01T00:00:00Z"
+
+
+def test_the_environment_names_versions_and_no_host():
+    found = files.environment()
+    assert found["packages"]["torch"].startswith("2.13")
+    assert os.uname().nodename not in json.dumps(found)
+
+
+def test_changed_keys_are_listed_with_both_values():
+    old = {"space": {"name": "a", "bits": 4}, "seeds": [0]}
+    new = {"space": {"name": "b", "bits": 4}, "seeds": [0], "task": {}}
+    assert changed_keys(old, new) == ["space.name: a -> b", "task: None -> {}"]
+
+
+def test_resuming_another_study_is_refused_with_the_difference():
+    old = {"space": {"name": "a"}, "budget": {"evaluations": 1}}
+    with pytest.raises(UsageError, match=r"(?s)space.name: a -> b.*resume=fresh"):
+        refuse_changes(old, {"space": {"name": "b"}, "budget": {"evaluations": 1}}, "demo")
+    refuse_changes(old, {"space": {"name": "a"}, "budget": {"evaluations": 9}}, "demo")
