@@ -1,0 +1,44 @@
+"""Calibrators: which range a format shall cover, from weights or from streamed activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from quant.calibration.base import Calibrator, Distribution, Range
+from quant.calibration.histogram import StreamingHistogram
+from quant.calibration.kl import Entropy
+from quant.calibration.minmax import MinMax
+from quant.calibration.mse import MeanSquaredError
+from quant.calibration.percentile import Percentile
+from quant.errors import unknown
+
+CALIBRATORS: Mapping[str, Callable[[float], Calibrator]] = {
+    "minmax": lambda _: MinMax(),
+    "percentile": Percentile,
+    "mse": lambda _: MeanSquaredError(),
+    "kl": lambda _: Entropy(),
+}
+
+__all__ = [
+    "CALIBRATORS",
+    "Calibrator",
+    "Distribution",
+    "Entropy",
+    "MeanSquaredError",
+    "MinMax",
+    "Percentile",
+    "Range",
+    "StreamingHistogram",
+    "calibrator",
+]
+
+
+def calibrator(name: str, *, percentile: float = 99.9, where: str = "") -> Calibrator:
+    """Builds the calibrator of a name in :data:`CALIBRATORS`.
+
+    Raises:
+        UsageError: unknown name, with the nearest match, or a percentile out of range.
+    """
+    if name not in CALIBRATORS:
+        raise unknown("calibrator", name, CALIBRATORS, where=where)
+    return CALIBRATORS[name](percentile)

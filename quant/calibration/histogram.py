@@ -1,0 +1,77 @@
+"""Streamed statistics of an activation: extremes and a histogram that grows by itself.
+
+Bins are ``2^k`` wide and aligned at zero. When a value does not fit, neighbouring bins merge
+exactly in pairs, so the final histogram depends on the data only, never on the order or the
+size of the batches.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from quant.affine import check_finite
+from quant.calibration.base import Distribution
+
+_HALF = 4096  # bins per side; the range is resolved to 1/2048 of the peak or finer
+_HALF_LOG2 = _HALF.bit_length() - 1
+_SMALLEST = -110  # bin width 2^-110; narrower ones would overflow float32 when inverted
+
+
+class StreamingHistogram:
+    """Counts the values of batches of one tensor.
+
+    Args:
+        name: what the tensor is called in error messages.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.low = math.inf
+        self.high = -math.inf
+        self.count = 0
+        self._exponent = _SMALLEST
+        self._bins = torch.zeros(2 * _HALF, dtype=torch.int64)
+
+    @torch.no_grad()
+    def update(self, x: Tensor) -> None:
+        """Adds every element of ``x``, any shape; an empty tensor changes nothing.
+
+        Raises:
+            DataError: ``x`` holds NaN or infinity; nothing was added.
+        """
+        if x.numel() == 0:
+            return
+        low, high = (float(end) for end in torch.aminmax(x))
+        if not math.isfinite(low + high):
+            check_finite(x, self.name or "the tensor")
+        self._grow(max(-low, high))
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        self.count += x.numel()
+        place = torch.floor(x.detach().float() * 2.0**-self._exponent).to(torch.int64)
+        self._bins += torch.bincount(place.reshape(-1).add_(_HALF), minlength=2 * _HALF).cpu()
+
+    def distribution(self) -> Distribution:
+        """The statistics as one slice, ``values [1, occupied bins]``, float64.
+
+        Bins are represented by their centres, the two outermost ones by the exact extremes.
+        """
+        occupied = self._bins.nonzero().squeeze(1)
+        values = (occupied - _HALF + 0.5).double() * 2.0**self._exponent
+        if self.count:
+            values[0], values[-1] = self.low, self.high
+        low = torch.tensor([min(self.low, 0.0)], dtype=torch.float64)
+        high = torch.tensor([max(self.high, 0.0)], dtype=torch.float64)
+        return Distribution(values[None], self._bins[occupied][None].double(), low, high)
+
+    def _grow(self, peak: float) -> None:
+        """Widens the bins until a value of magnitude ``peak`` fits."""
+        # peak < 2^e, so with bins of 2^(e - log2(half)) its index stays below half.
+        shift = math.frexp(peak)[1] - _HALF_LOG2 - self._exponent if peak > 0 else 0
+        if shift <= 0:
+            return
+        place = torch.arange(-_HALF, _HALF) >> min(shift, 62)
+        self._bins = torch.zeros_like(self._bins).index_add_(0, place + _HALF, self._bins)
+        self._exponent += shift

@@ -1,0 +1,160 @@
+"""Batch-norm folding: one affine layer instead of two (Jacob et al., arXiv 1712.05877).
+
+``W' = gamma W / sqrt(var + eps)`` per output channel and
+``b' = beta + gamma (b - mean) / sqrt(var + eps)``. Which layer feeds which norm is read from
+the traced graph; the model itself keeps its class and its layer names, and a folded norm
+becomes ``nn.Identity``.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils import parametrize
+
+from quant.slices import QUANTIZABLE, SliceLayout
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Result of folding.
+
+    Attributes:
+        model: a new model in eval mode; tensors that did not change are shared.
+        folded: ``{name of the norm: name of the layer that took it in}``.
+        left: ``{name of the norm: reason it was left}``.
+    """
+
+    model: nn.Module
+    folded: dict[str, str]
+    left: dict[str, str]
+
+
+def share_copy(model: nn.Module) -> nn.Module:
+    """A copy of the module tree with new parameters and buffers over the model's own memory.
+
+    No number is copied or written, so read-only memory is fine. Gradients stay apart.
+    """
+    memo: dict[int, Tensor] = {id(tensor): tensor.data for tensor in model.buffers()}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.data, parameter.requires_grad)
+    return copy.deepcopy(model, memo)
+
+
+def fold_batch_norm(model: nn.Module) -> Folded:
+    """Folds every batch norm that directly follows a convolution or linear layer.
+
+    A norm is left alone, with the reason given, when it follows something else, when the layer
+    before it also feeds something else, or when one of the two is used more than once. The
+    given model is not changed.
+    """
+    result = share_copy(model).eval()
+    norms = {name: m for name, m in result.named_modules() if isinstance(m, NORMS)}
+    if not norms:
+        return Folded(result, {}, {})
+    try:
+        graph = _Tracer().trace(result)
+    except Exception as cause:  # tracing runs user code, which may raise anything
+        reason = f"the model cannot be traced: {cause}"
+        return Folded(result, {}, dict.fromkeys(norms, reason))
+    plan, left = _plan(result, norms, graph)
+    for norm, layer in plan.items():
+        _absorb(result, layer, norm)
+    return Folded(result, plan, left)
+
+
+class _Tracer(fx.Tracer):
+    """Keeps layers and norms whole, also when users subclass them."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        known = isinstance(m, (*QUANTIZABLE, *NORMS))
+        return known or super().is_leaf_module(m, module_qualified_name)
+
+
+def _plan(
+    model: nn.Module, norms: Mapping[str, nn.Module], graph: fx.Graph
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Pairs each norm with its layer, or with the reason there is none."""
+    calls: dict[nn.Module, int] = {}
+    nodes: dict[nn.Module, fx.Node] = {}
+    for node in graph.nodes:
+        if node.op == "call_module":
+            module = model.get_submodule(str(node.target))
+            calls[module] = calls.get(module, 0) + 1
+            nodes[module] = node
+    plan, left = {}, {}
+    for name, norm in norms.items():
+        if norm not in nodes:
+            left[name] = "it is not used in the forward pass"
+        elif calls[norm] > 1:
+            left[name] = "it is used more than once"
+        else:
+            source = nodes[norm].args[0] if nodes[norm].args else None
+            reason = _obstacle(model, norm, source, calls)
+            if reason:
+                left[name] = reason
+            else:
+                assert isinstance(source, fx.Node)
+                plan[name] = str(source.target)
+    return plan, left
+
+
+def _obstacle(
+    model: nn.Module, norm: nn.Module, source: object, calls: dict[nn.Module, int]
+) -> str:
+    """Why ``norm`` cannot move into the node before it; empty when it can."""
+    if not isinstance(source, fx.Node) or source.op != "call_module":
+        return "it does not follow a convolution or linear layer"
+    name, layer = str(source.target), model.get_submodule(str(source.target))
+    if not isinstance(layer, QUANTIZABLE):
+        return f"it follows '{name}', a {type(layer).__name__}"
+    if len(source.users) > 1:
+        return f"the output of '{name}' is also used elsewhere"
+    if calls[layer] > 1:
+        return f"layer '{name}' is used more than once"
+    if parametrize.is_parametrized(layer):
+        return f"layer '{name}' is parametrized"
+    if sum(p is layer.weight for m in model.modules() for p in m._parameters.values()) > 1:
+        return f"layer '{name}' shares its weight"
+    assert isinstance(norm, NORMS)
+    if norm.running_mean is None:
+        return "it has no running statistics"
+    if norm.num_features != SliceLayout.of(layer).channels:
+        return f"its {norm.num_features} features are not the output channels of '{name}'"
+    return ""
+
+
+def _absorb(model: nn.Module, layer_name: str, norm_name: str) -> None:
+    layer, norm = model.get_submodule(layer_name), model.get_submodule(norm_name)
+    assert isinstance(layer, QUANTIZABLE)
+    assert isinstance(norm, NORMS)
+    weight, bias = _folded_tensors(layer, norm)
+    trainable = layer.weight.requires_grad
+    layer.weight = nn.Parameter(weight, requires_grad=trainable)
+    layer.bias = nn.Parameter(bias, requires_grad=trainable)
+    model.set_submodule(norm_name, nn.Identity())
+
+
+@torch.no_grad()
+def _folded_tensors(layer: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the folded layer, computed in float64."""
+    assert isinstance(layer, QUANTIZABLE)
+    assert isinstance(norm, NORMS)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    factor = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        factor = factor * norm.weight.double()
+    bias = torch.zeros_like(factor) if layer.bias is None else layer.bias.double()
+    bias = (bias - norm.running_mean.double()) * factor
+    if norm.bias is not None:
+        bias = bias + norm.bias.double()
+    layout = SliceLayout.of(layer)
+    weight = layout.unslice(layout.slice(layer.weight.double()) * factor[:, None])
+    return weight.to(layer.weight.dtype), bias.to(layer.weight.dtype)
