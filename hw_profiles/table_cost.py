@@ -78,7 +78,7 @@ def require_coverage(
         f"{shown}",
         where=f"profile {profile.hash}",
         expected=f"an entry per layer and choice, for example {missing[0]}",
-        fix="measure them with: bitfront-measure build task=<task> space=<space>",
+        fix=f"measure them with: bitfront-measure build task=<task> space={space.name}",
     )
 
 

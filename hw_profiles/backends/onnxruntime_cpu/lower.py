@@ -31,6 +31,10 @@ class Geometry(Protocol):
     @property
     def weight_shape(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
+    def input_shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def output_shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
     def stride(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
     def padding(self) -> tuple[int, ...]: ...  # noqa: D102
@@ -161,12 +165,30 @@ def _conv_attributes(layer: Geometry) -> dict[str, Any]:
     }
 
 
+def _output_padding(layer: Geometry) -> list[int]:
+    """Rows a transposed convolution adds at the end, per spatial axis."""
+    axes = zip(
+        layer.input_shape[2:],
+        layer.output_shape[2:],
+        layer.weight_shape[2:],
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        strict=True,
+    )
+    return [
+        out - ((size - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1)
+        for size, out, kernel, stride, padding, dilation in axes
+    ]
+
+
 def _apply(part: Fragment, layer: Geometry, inputs: list[str], target: str) -> None:
     """The layer's float op; the runtime's fusion turns it into an integer one."""
     if layer.op == "linear":
         part.node("Gemm", inputs, target, transB=1)
     elif layer.op.startswith("conv_transpose"):
-        part.node("ConvTranspose", inputs, target, **_conv_attributes(layer))
+        extra = {"output_padding": _output_padding(layer)}
+        part.node("ConvTranspose", inputs, target, **_conv_attributes(layer), **extra)
     else:
         part.node("Conv", inputs, target, **_conv_attributes(layer))
 

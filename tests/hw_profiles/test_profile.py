@@ -1,0 +1,144 @@
+"""Schema, hash, file round trip, and every way a table can be wrong."""
+
+import json
+import math
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hw_profiles.profile import SCHEMA_VERSION, EntryKey, load_profile
+from quant.errors import ProfileError
+from tests.hw_profiles.layers import DEVICE, entry, profile_of
+
+CONV = EntryKey("conv2d", (8, 4, 3, 3), (1, 4, 6, 6), (1, 8, 6, 6), (1, 1), (1, 1), (1, 1))
+LINEAR = EntryKey("linear", (4, 4), (1, 4), (1, 4), weight_format="int8sc")
+
+
+def saved(tmp_path, *entries):
+    path = tmp_path / "table.json"
+    profile_of(entries).save(path)
+    return path
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@given(
+    st.floats(0, 1e6), st.floats(0, 10), st.integers(0, 99), st.booleans(), st.sampled_from([1, 8])
+)
+def test_a_saved_profile_reads_back_equal(
+    tmp_path_factory, latency, spread, rounds, genuine, batch
+):
+    first = entry(replace(CONV, batch=batch), latency, spread=spread, rounds=rounds)
+    second = entry(LINEAR, 0.25, genuine=genuine, kernel_ops=("QGemm",), provenance="published")
+    profile = profile_of([first, second])
+    path = tmp_path_factory.mktemp("profiles") / "deep" / "table.json"
+    profile.save(path)
+    read = load_profile(path)
+    assert set(read.entries) == {first, second}
+    assert (read.device, read.hash, read.threads) == (profile.device, profile.hash, 1)
+    assert [item.name for item in path.parent.iterdir()] == ["table.json"]
+
+
+def test_the_hash_ignores_order_and_sees_every_number():
+    a, b = entry(CONV, 1.0), entry(LINEAR, 2.0)
+    assert profile_of([a, b]).hash == profile_of([b, a]).hash
+    assert profile_of([a, b]).hash != profile_of([a, replace(b, latency_ms=2.5)]).hash
+    assert profile_of([a]).hash != profile_of([a], date="2027-01-01T00:00:00Z").hash
+
+
+def test_merging_adds_and_replaces():
+    merged = profile_of([entry(CONV, 1.0)]).merged([entry(CONV, 3.0), entry(LINEAR, 2.0)], "later")
+    assert {e.key: e.latency_ms for e in merged.entries} == {CONV: 3.0, LINEAR: 2.0}
+    assert merged.date == "later"
+
+
+@pytest.mark.parametrize("value", [-0.5, math.nan, math.inf, "fast"])
+def test_impossible_times_are_refused(value):
+    with pytest.raises(ProfileError, match=f"latency_ms is {value}.*finite number, not negative"):
+        _flat(lambda: profile_of([entry(latency_ms=value)]))
+
+
+def _flat(call):
+    """Runs ``call`` and puts its message on one line, so that one pattern covers all of it."""
+    try:
+        call()
+    except ProfileError as error:
+        raise ProfileError(" ".join(str(error).split())) from error
+
+
+def test_duplicate_keys_are_refused():
+    with pytest.raises(ProfileError, match=r"1 duplicate keys, the first is conv2d 8x4x3x3"):
+        profile_of([entry(CONV, 1.0), entry(CONV, 2.0)])
+
+
+def test_an_unknown_provenance_is_refused():
+    with pytest.raises(ProfileError, match=r"'guessed'.*measured, interpolated, simulated"):
+        _flat(lambda: profile_of([entry(provenance="guessed")]))
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    path = saved(tmp_path, entry(CONV))
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(ProfileError, match=r"was edited: it is not whole JSON.*table\."):
+        _flat(lambda: load_profile(path))
+
+
+def test_an_edited_number_is_refused(tmp_path):
+    path = saved(tmp_path, entry(CONV, 1.0))
+    path.write_text(path.read_text().replace('"latency_ms": 1.0', '"latency_ms": 0.1'))
+    with pytest.raises(ProfileError, match=r"its hash is .* its content gives .*bitfront-measure"):
+        _flat(lambda: load_profile(path))
+
+
+def test_a_newer_schema_is_refused(tmp_path):
+    path = saved(tmp_path, entry(CONV))
+    edit(path, schema_version=SCHEMA_VERSION + 1)
+    with pytest.raises(ProfileError, match=r"schema version 2.*at most 1.*upgrade bitfront"):
+        _flat(lambda: load_profile(path))
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"schema_version": 1}', "3"])
+def test_json_that_is_no_table_is_refused(tmp_path, content):
+    path = tmp_path / "odd.json"
+    path.write_text(content)
+    with pytest.raises(ProfileError, match="damaged or was edited"):
+        load_profile(path)
+
+
+def test_a_missing_unit_is_refused(tmp_path):
+    path = saved(tmp_path, entry(CONV, 1.0))
+    path.write_text(path.read_text().replace('"latency_ms"', '"latency"'))
+    with pytest.raises(ProfileError, match=r"damaged.*latency"):
+        load_profile(path)
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path):
+    with pytest.raises(
+        ProfileError, match=r"cannot be read: No such file.*bitfront-measure build"
+    ):
+        _flat(lambda: load_profile(tmp_path / "none.json"))
+
+
+def test_another_device_is_named_with_its_difference():
+    other = replace(DEVICE, name="Other CPU", cpu_flags=("avx2",))
+    with pytest.raises(ProfileError) as caught:
+        profile_of([]).require_device(other, where="hw.this")
+    assert caught.value.exit_code == 5
+    text = str(caught.value)
+    assert "name 'Test CPU' against 'Other CPU'" in text
+    assert "CPU flags differ in avx512_vnni" in text
+    assert re.search("expected: a table of 'Other CPU'", text)
+
+
+def test_cores_and_kernel_release_do_not_make_another_device():
+    profile_of([]).require_device(replace(DEVICE, cores=64, os="Linux 7", l2_bytes=1))
+
+
+def test_a_key_reads_as_one_line():
+    key = replace(CONV, fused_with="relu", weight_format="int8sc", activation_format="int8ut")
+    assert str(key) == ("conv2d+relu 8x4x3x3 on 1x4x6x6 int8sc/int8ut float32->float32 b1 t1")
