@@ -18,7 +18,9 @@ def summary(front: Mapping[str, Any], quality: str) -> str:
         front: content of ``front.json``.
         quality: name of the quality objective.
     """
-    rows = [("point", "accuracy ±95%", quality, "size", "latency", "w/a bits", "id")]
+    rows: list[tuple[str, ...]] = [
+        ("point", "accuracy ±95%", quality, "size", "latency", "w/a bits", "id")
+    ]
     shown = set()
     for policy_id in front["baselines"]:
         rows.append(_row(front["policies"][policy_id]["tag"], policy_id, front, quality))

@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
-from quant.sensitivity.base import ScoreContext, ScoreTable
-from spaces.baselines import uniform_policies
 
 from quant.errors import TooFewError
+from quant.sensitivity.base import ScoreContext, ScoreTable
 from search import files, fronts
 from search.evaluate import Evaluator
 from search.plan import Plan
@@ -28,10 +27,11 @@ from search.stats import wilson
 from search.table import candidate_table
 from search.targets import build
 from search.tasks.shipping import pack
+from spaces.baselines import uniform_policies
 
 SCORE_TARGETS = {
-    "sqnr": "quant.sensitivity.sqnr.SqnrScore",
-    "hutchinson": "quant.sensitivity.hutchinson.HutchinsonScore",
+    "sqnr": "quant.sensitivity.sqnr.NoiseToSignal",
+    "hutchinson": "quant.sensitivity.hutchinson.Hutchinson",
 }
 INTERRUPTED = {2: 130, 15: 143}
 
@@ -211,7 +211,7 @@ def build_front(plan: Plan, table: pd.DataFrame, lines: list[JournalLine]) -> di
     result: dict[str, Any] = {
         "state": "final",
         "quality": objective.quality,
-        "costs": {metric: plan.costs.provenance()[metric] for metric in objective.costs},
+        "costs": {metric: _provenance(plan, metric) for metric in objective.costs},
         "reference": {},
         "fronts": {},
         "hypervolume": {},
@@ -256,6 +256,18 @@ def build_front(plan: Plan, table: pd.DataFrame, lines: list[JournalLine]) -> di
         shown |= set(rows)
     result["policies"] = {ids[row]: _entry(table.iloc[row]) for row in sorted(shown)}
     return result
+
+
+def _provenance(plan: Plan, metric: str) -> dict[str, Any]:
+    """The cost model's provenance with a line for people."""
+    source = dict(plan.costs.provenance()[metric])
+    kind = str(source.pop("kind"))
+    if "detail" not in source:
+        source["detail"] = (
+            f"sum of a kernel table, {source['device']}, {source['runtime']}, "
+            f"{source['threads']} thread, batch {source['batch']}, {source['date'][:10]}"
+        )
+    return {"provenance": kind, **source}
 
 
 def _feasible(plan: Plan, line: JournalLine) -> bool:
@@ -349,7 +361,12 @@ def _manifest(plan: Plan, raw: Mapping[str, Any], command: str) -> dict[str, Any
             "weights_hash": task.weights_hash,
         },
         "method": {"name": settings.method.name},
-        "device": plan.profile.device_summary(),
+        "device": {
+            "name": plan.profile.device.name,
+            "cpu_flags": list(plan.profile.device.cpu_flags),
+            "threads": plan.profile.threads,
+            "runtime": f"{plan.profile.runtime} {plan.profile.runtime_version}",
+        },
         "profile_hash": plan.profile.hash,
         "strategies": list(settings.strategies),
         "seeds": list(settings.seeds),
