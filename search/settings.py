@@ -94,6 +94,7 @@ class Settings:
         task: ``{"_target_": ..., ...}`` of a task builder, with its ``name``.
         space: search-space configuration.
         strategies: target configuration by strategy name.
+        scores: target configuration of the scores strategies may ask for, by kind.
         hw: device configuration by device name.
         objective, budget, method, runner: see their classes.
         seeds: one trial per strategy and seed.
@@ -108,6 +109,7 @@ class Settings:
     task: Mapping[str, Any]
     space: SpaceConfig
     strategies: Mapping[str, Mapping[str, Any]]
+    scores: Mapping[str, Mapping[str, Any]]
     hw: Mapping[str, Mapping[str, Any]]
     objective: ObjectiveSettings
     budget: Budget
@@ -145,6 +147,7 @@ class Settings:
             task=raw.task,
             space=SpaceConfig.from_dict(raw.space, where="space"),
             strategies=raw.strategy,
+            scores=raw.score,
             hw=raw.hw,
             objective=from_mapping(ObjectiveSettings, raw.objective, "objective"),
             budget=budget,
@@ -167,6 +170,7 @@ class _Raw:
     task: dict[str, Any]
     space: dict[str, Any]
     strategy: dict[str, Any]
+    score: dict[str, Any]
     hw: dict[str, Any]
     objective: dict[str, Any]
     budget: dict[str, Any]

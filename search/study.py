@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 import yaml
 
-from quant.errors import TooFewError
+from quant.errors import TooFewError, unknown
 from quant.sensitivity.base import ScoreContext, ScoreTable
 from search import files, fronts
 from search.evaluate import Evaluator
@@ -29,10 +29,8 @@ from search.targets import build
 from search.tasks.shipping import pack
 from spaces.baselines import uniform_policies
 
-SCORE_TARGETS = {
-    "sqnr": "quant.sensitivity.sqnr.NoiseToSignal",
-    "hutchinson": "quant.sensitivity.hutchinson.Hutchinson",
-}
+SCORE_BATCH = 25
+"""Samples per batch of a score: small batches give random probes more vectors for equal work."""
 INTERRUPTED = {2: 130, 15: 143}
 
 
@@ -126,7 +124,10 @@ def compute_scores(plan: Plan, evaluator: Evaluator, run_dir: Path) -> dict[str,
     kinds = sorted(set().union(*(s.needs() for s in plan.strategies().values())))
     tables = {}
     for kind in kinds:
-        score = build({"_target_": SCORE_TARGETS.get(kind, kind)}, plan.settings.plugins)
+        if kind not in plan.settings.scores:
+            raise unknown("score", kind, plan.settings.scores, where="score")
+        config = plan.settings.scores[kind]
+        score = build(config, plan.settings.plugins, where=f"score.{kind}")
         bar = Bar(f"score {kind}")
         tables[kind] = score.compute(score_context(plan, evaluator), bar)
     if tables:
@@ -142,7 +143,7 @@ def score_context(plan: Plan, evaluator: Evaluator) -> ScoreContext:
         choices=tuple(group.all_choices for group in plan.space.groups),
         inputs=plan.task.calibration.inputs,
         labels=plan.task.calibration.labels,
-        batch_size=plan.task.batch_size,
+        batch_size=min(SCORE_BATCH, plan.task.batch_size),
         generator=torch.Generator().manual_seed(0),
     )
 
