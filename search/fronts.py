@@ -129,10 +129,13 @@ def picks(
     *,
     float_accuracy: float,
     tolerance: float,
+    worst: float = math.inf,
 ) -> list[Pick]:
     """Most accurate, knee, and cheapest within ``tolerance`` accuracy of the float model.
 
-    The third is missing when no front point is that accurate.
+    The knee is looked for among points with a loss below ``worst``, where there are any: a
+    policy worse than guessing is no compromise. The third pick is missing when no front point
+    is that accurate.
     """
     if not rows:
         return []
@@ -140,13 +143,20 @@ def picks(
     points = plane(front, quality, metric)
     chosen = [
         Pick("accurate", metric, rows[int(np.argmin(points[:, 0]))]),
-        Pick("knee", metric, rows[knee_index(points)]),
+        Pick("knee", metric, rows[_knee(points, worst)]),
     ]
     close = np.flatnonzero(front["accuracy"].to_numpy() >= float_accuracy - tolerance)
     if len(close):
         cheapest = close[int(np.argmin(points[close, 1]))]
         chosen.append(Pick("smallest", metric, rows[int(cheapest)]))
     return chosen
+
+
+def _knee(points: Floats, worst: float) -> int:
+    useful = np.flatnonzero(points[:, 0] < worst)
+    if not len(useful):
+        return knee_index(points)
+    return int(useful[knee_index(points[useful])])
 
 
 def by_tag(table: pd.DataFrame) -> Mapping[str, int]:

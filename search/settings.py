@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from quant.method import Method
-from spaces.config import SpaceConfig
-
 from quant.errors import UsageError, unknown
+from quant.method import Method
 from search.checked import from_mapping, require
 from search.objectives import OBJECTIVES
 from search.trial import Budget
+from spaces.config import SpaceConfig
 
 RESUME = ("auto", "fresh")
 RUNNERS = ("ray", "local")

@@ -250,6 +250,7 @@ def build_front(plan: Plan, table: pd.DataFrame, lines: list[JournalLine]) -> di
             metric,
             float_accuracy=float(float_row["accuracy"]),
             tolerance=objective.tolerance,
+            worst=reference.point[0],
         )
         result["picks"] += [
             {"role": pick.role, "cost": metric, "policy_id": ids[pick.row]} for pick in chosen

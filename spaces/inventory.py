@@ -177,11 +177,11 @@ def _from_hooks(model: nn.Module, calls: Mapping[str, _Calls], why: str) -> Trac
 
 def _from_graph(model: nn.Module, graph: fx.Graph, calls: Mapping[str, _Calls]) -> TracedModel:
     modules = dict(model.named_modules())
-    nodes = {
-        str(node.target): node
-        for node in reversed(graph.nodes)
-        if node.op == "call_module" and str(node.target) in calls
-    }
+    called: dict[str, fx.Node] = {}
+    for node in graph.nodes:
+        if node.op == "call_module" and str(node.target) in calls:
+            called.setdefault(str(node.target), node)
+    nodes = {name: called[name] for name in calls if name in called}
     walk = _Walk(modules)
     layers = []
     for index, name in enumerate(calls):
@@ -299,12 +299,12 @@ class _Walk:
         return False
 
     def feeds_relu(self, node: fx.Node) -> bool:
-        """True when the only reader, after an optional batch norm, is a ReLU."""
+        """True when the only reader, after a batch norm or what is left of it, is a ReLU."""
         if len(node.users) == 1:
             (reader,) = node.users
-            if isinstance(self._module(reader), NORMS):
-                return self.feeds_relu(reader)
             module = self._module(reader)
+            if isinstance(module, (*NORMS, nn.Identity)):
+                return self.feeds_relu(reader)
             return isinstance(module, RELU_MODULES) or reader.target in RELU_CALLS
         return False
 
@@ -318,7 +318,7 @@ def _same_input(
     nodes: Mapping[str, fx.Node], modules: Mapping[str, nn.Module]
 ) -> tuple[tuple[str, ...], ...]:
     readers: dict[Any, list[str]] = {}
-    for name, node in sorted(nodes.items(), key=lambda item: list(nodes).index(item[0])):
+    for name, node in nodes.items():
         if isinstance(modules[name], nn.Linear):
             readers.setdefault(_input(node), []).append(name)
     return tuple(tuple(names) for names in readers.values() if len(names) > 1)
