@@ -221,6 +221,12 @@ class QuantizedModel:
             self.attachment.set(name, input=_recorder(histogram))
         empty = True
         for batch in batches:
+            if not isinstance(batch, Tensor):
+                raise DataError(
+                    f"a calibration batch is a {type(batch).__name__}",
+                    expected="a tensor of model inputs, [n, ...]",
+                    fix="yield the inputs alone, without labels",
+                )
             self.module(batch)
             empty = empty and batch.numel() == 0
         self.float_()

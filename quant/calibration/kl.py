@@ -22,6 +22,7 @@ from quant.formats import Format
 
 # Share of the mass given to a bin that Q misses; keeps the divergence finite.
 _FLOOR = 1e-6
+_FEWEST_BINS = 16
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Entropy:
 
     Attributes:
         candidates: number of fractions of the data's range tried, evenly spaced in (0, 1].
-        bins: histogram bins over the range of each slice.
+        bins: histogram bins over the range of each slice, at most; never more than the slice
+            has points (but at least 16).
 
     Raises:
         UsageError: fewer than two candidates or fewer than 16 bins.
@@ -41,7 +43,7 @@ class Entropy:
     bins: int = 2048
 
     def __post_init__(self) -> None:
-        if self.candidates < 2 or self.bins < 16:
+        if self.candidates < 2 or self.bins < _FEWEST_BINS:
             raise UsageError(
                 f"{self.candidates} candidates on {self.bins} bins are not a search",
                 expected="at least 2 candidates and 16 bins",
@@ -49,7 +51,8 @@ class Entropy:
 
     def range(self, data: Distribution, fmt: Format) -> Range:
         """See :meth:`quant.calibration.base.Calibrator.range`."""
-        histogram, centres = _histogram(data, self.bins)
+        bins = min(self.bins, max(_FEWEST_BINS, data.values.shape[1]))
+        histogram, centres = _histogram(data, bins)
 
         def loss(low: Tensor, high: Tensor) -> Tensor:
             return _divergence(histogram, centres, low, high, fmt)

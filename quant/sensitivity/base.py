@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -96,10 +96,10 @@ class Score(Protocol):
         needs_gradients: whether the model must be differentiable.
     """
 
-    kind: str
-    needs_data: bool
-    needs_labels: bool
-    needs_gradients: bool
+    kind: ClassVar[str]
+    needs_data: ClassVar[bool]
+    needs_labels: ClassVar[bool]
+    needs_gradients: ClassVar[bool]
 
     def compute(self, ctx: ScoreContext, progress: Progress | None = None) -> ScoreTable:
         """Scores every choice of every group.

@@ -1,25 +1,11 @@
 """Score contexts over small networks."""
 
-from dataclasses import dataclass
-
 import torch
 
-from quant.formats import Format, parse_format
 from quant.method import Method
 from quant.model import QuantizedModel
 from quant.sensitivity.base import ScoreContext
-
-
-@dataclass(frozen=True)
-class Take:
-    weight: Format
-    activation: Format
-    method: str = ""
-
-
-def take(weight="float32", activation="float32", method=""):
-    return Take(parse_format(weight), parse_format(activation), method)
-
+from tests.quant.models import take
 
 CHOICES = (take("int2src"), take("int4src", "int4ut"), take("int8src", "int8ut"), take())
 

@@ -10,8 +10,8 @@ from quant.errors import UsageError
 from quant.sensitivity.blocks import Block
 from quant.sensitivity.hutchinson import Hutchinson
 from quant.sensitivity.trace import TraceEstimate
-from tests.quant.models import images, residual_net
-from tests.quant.sensitivity.contexts import CHOICES, context, take
+from tests.quant.models import images, residual_net, take
+from tests.quant.sensitivity.contexts import CHOICES, context
 
 
 def half_square(output, _labels):

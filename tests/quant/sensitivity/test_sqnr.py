@@ -6,8 +6,8 @@ from torch import nn
 from quant.errors import UsageError
 from quant.sensitivity.base import ScoreContext, padded
 from quant.sensitivity.sqnr import NoiseToSignal
-from tests.quant.models import images, residual_net
-from tests.quant.sensitivity.contexts import CHOICES, context, take
+from tests.quant.models import images, residual_net, take
+from tests.quant.sensitivity.contexts import CHOICES, context
 
 GROUPS = [["0"], ["3.conv1", "3.conv2"], ["6"]]
 
