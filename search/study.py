@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from spaces.baselines import uniform_policies
 
 SCORE_BATCH = 25
 """Samples per batch of a score: small batches give random probes more vectors for equal work."""
+log = logging.getLogger(__name__)
 INTERRUPTED = {2: 130, 15: 143}
 
 
@@ -69,7 +71,8 @@ def run_study(plan: Plan, raw: Mapping[str, Any], command: str) -> Outcome:
     settings = plan.settings
     run_dir = Path(settings.run_dir).absolute()
     files.prepare_run_dir(run_dir, settings.resume)
-    with files.lock(run_dir):
+    with files.lock(run_dir), files.log_to(run_dir / "run.log"):
+        log.info("%s", command)
         _refuse_other_study(run_dir, raw)
         manifest = _manifest(plan, raw, command)
         _write_inputs(run_dir, plan, raw, manifest)
@@ -102,7 +105,9 @@ def _run(plan: Plan, run_dir: Path, manifest: dict[str, Any]) -> Outcome:
         stop.restore(handlers)
     for trial, error in errors.items():
         say(f"trial {trial} failed: {error}")
+        log.error("trial %s failed: %s", trial, error)
     front, table = finish(plan, evaluator, run_dir)
+    log.info("%d candidates, %d failed", len(table), int((table["status"] != "ok").sum()))
     exit_code = INTERRUPTED.get(stop.signal_number, 0) if stop() else 0
     manifest |= {
         "ended": files.now(),
@@ -130,6 +135,7 @@ def compute_scores(plan: Plan, evaluator: Evaluator, run_dir: Path) -> dict[str,
         score = build(config, plan.settings.plugins, where=f"score.{kind}")
         bar = Bar(f"score {kind}")
         tables[kind] = score.compute(score_context(plan, evaluator), bar)
+        log.info("score %s: %.1f s %s", kind, tables[kind].seconds, "; ".join(tables[kind].notes))
     if tables:
         _write_scores(run_dir, plan, tables)
     return tables

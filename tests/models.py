@@ -28,13 +28,14 @@ class TinyConvNet(nn.Module):
 def tiny_conv_net(seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return TinyConvNet().eval()
+        return TinyConvNet().eval().requires_grad_(False)
 
 
 def tiny_transformer(seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return VisionTransformer(size=8, patch=4, width=8, depth=1, heads=2, classes=3).eval()
+        model = VisionTransformer(size=8, patch=4, width=8, depth=1, heads=2, classes=3)
+    return model.eval().requires_grad_(False)
 
 
 IMAGE = torch.zeros(1, 1, 8, 8)

@@ -31,7 +31,7 @@ def digits_resnet(
     noise: float = 0.42,
     width: int = 16,
     epochs: int = 36,
-    batch_size: int = 100,
+    batch_size: int = 25,
     progress: Progress = silent,
 ) -> Task:
     """Noisy digits and a residual network of 16 quantizable layers, 175 thousand parameters.
@@ -56,7 +56,7 @@ def digits_vit(
     width: int = 48,
     depth: int = 4,
     epochs: int = 80,
-    batch_size: int = 100,
+    batch_size: int = 25,
     progress: Progress = silent,
 ) -> Task:
     """Noisy digits and a small vision transformer: linear layers only.
