@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from quant.errors import UsageError, unknown
@@ -168,13 +168,14 @@ class _Raw:
     run_dir: str
     task: dict[str, Any]
     space: dict[str, Any]
-    strategy: dict[str, Any]
-    score: dict[str, Any]
-    hw: dict[str, Any]
     objective: dict[str, Any]
     budget: dict[str, Any]
     method: dict[str, Any]
     runner: dict[str, Any]
+    # Hydra leaves a key out when its list of choices is empty.
+    strategy: dict[str, Any] = field(default_factory=dict)
+    score: dict[str, Any] = field(default_factory=dict)
+    hw: dict[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
     resume: str = "auto"
     dry_run: bool = False
