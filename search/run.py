@@ -75,7 +75,6 @@ def run_job(raw: dict[str, Any], command_line: str) -> int:
         return 0
     outcome = run_study(plan, raw, command_line)
     from reports.page import render_report
-
     from search.display import summary
 
     page = render_report(outcome.run_dir)

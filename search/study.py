@@ -390,8 +390,21 @@ def _write_inputs(
     plain = json.loads(json.dumps(raw))
     files.write_text(run_dir / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
     files.write_json(run_dir / "layers.json", plan.space.to_json())
+    files.write_json(run_dir / "costs.json", _costs(plan))
     plan.profile.save(run_dir / "profile.json")
     files.write_json(run_dir / "manifest.json", manifest)
+
+
+def _costs(plan: Plan) -> dict[str, Any]:
+    """Additive cost tables ``[groups][choices]``, null where a group has no such choice."""
+    tables = {
+        metric: [
+            [None if np.isnan(value) else float(value) for value in row]
+            for row in plan.costs.table(metric)
+        ]
+        for metric in plan.costs.metrics
+    }
+    return {"tables": tables, "provenance": plan.costs.provenance()}
 
 
 def _write_scores(run_dir: Path, plan: Plan, tables: Mapping[str, ScoreTable]) -> None:
