@@ -1,0 +1,131 @@
+"""One run as one HTML file: self-contained, offline, the same bytes for the same run.
+
+Order: answer, health, front, selected policy, bits along the front, sensitivity, hypervolume,
+attainment, predicted against measured, where the cost is, run log, all candidates, provenance.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from reports import layout, sections
+from reports.data import ReportData, load_run
+from reports.figure import Drawn, draw
+from reports.figures import figures_for
+from reports.html import Html, data_block, el
+from reports.payload import build_payload
+from search.files import write_text
+
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; base-uri 'none'; form-action 'none'"
+)
+"""Content security policy: nothing can be loaded or sent, whatever a layer is called."""
+
+
+def render_report(run_dir: Path | str) -> Path:
+    """Writes ``report.html`` of a run atomically and returns its path.
+
+    Raises:
+        DataError: see :func:`reports.data.load_run`.
+    """
+    target = Path(run_dir) / "report.html"
+    write_text(target, page_html(load_run(run_dir)))
+    return target
+
+
+def page_html(data: ReportData) -> str:
+    """The whole page as text."""
+    drawn = [draw(figure, data) for figure in figures_for(data)]
+    title = f"{data.name} · bitfront"
+    body = [
+        sections.header(data),
+        main_part(data, drawn),
+        sections.key_help(),
+        *scripts(data, drawn),
+    ]
+    return document(title, body)
+
+
+def document(title: str, body: Sequence[object]) -> str:
+    """The HTML frame shared by reports, comparisons and the index."""
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="generator", content="bitfront"),
+        el("link", rel="icon", href="data:,"),
+        el("title", title),
+        el("style", Html(asset("page.css"))),
+    )
+    return f"<!doctype html>\n{el('html', head, el('body', *body), lang='en')}\n"
+
+
+def asset(name: str) -> str:
+    """Text of a file in ``reports/assets``."""
+    return (resources.files("reports") / "assets" / name).read_text(encoding="utf-8")
+
+
+def main_part(data: ReportData, drawn: Sequence[Drawn]) -> Html:
+    """Everything between the header and the scripts."""
+    body = [sections.health_section(data), *figure_sections(data, drawn)]
+    body += [layout.candidates_section(data), sections.provenance_section(data)]
+    footer = el(
+        "footer",
+        "Written by bitfront from the files of one run directory. ",
+        "Cross-check them with ",
+        el("code", f"bitfront-report --check {data.path}"),
+        ".",
+    )
+    return el("main", sections.answer_section(data), contents(body), *body, footer)
+
+
+def contents(body: Sequence[Html]) -> Html:
+    """Links to the sections of the page, read off their headings."""
+    marks = [part.split('id="', 1)[1].split('"', 1)[0] for part in body]
+    titles = [part.split("<h2>", 1)[1].split("</h2>", 1)[0] for part in body]
+    links = (el("a", Html(t), href=f"#{m}") for m, t in zip(marks, titles, strict=True))
+    return el("nav", *links, class_="contents", aria_label="Contents")
+
+
+def figure_sections(data: ReportData, drawn: Sequence[Drawn]) -> list[Html]:
+    """One section per figure title; variants by cost share it."""
+    found = []
+    for title, group in groupby(drawn, key=lambda item: item.title):
+        items = list(group)
+        name = items[0].name.partition("-")[0]
+        cards = layout.SPECIAL.get(name, layout.plain_cards)(data, items)
+        found.append(sections.section(name, title, items[0].question, cards))
+    return found
+
+
+def scripts(data: ReportData, drawn: Sequence[Drawn]) -> list[Html]:
+    """Data first, then the library once, then the page's own script."""
+    blocks = [data_block("data", build_payload(data))]
+    figures = {
+        layout.figure_id(item): plain_figure(item.figure)
+        for item in drawn
+        if item.figure is not None and layout.embedded(item, data)
+    }
+    blocks.append(data_block("figures", figures))
+    return [*blocks, library(), el("script", Html(asset("page.js")))]
+
+
+def plain_figure(figure: Any) -> dict[str, Any]:
+    """A plotly figure as plain data without its template; arrays stay typed and compact."""
+    data: dict[str, Any] = json.loads(figure.to_json())
+    data["layout"].pop("template", None)
+    return {"data": data["data"], "layout": data["layout"]}
+
+
+def library() -> Html:
+    """plotly.js, inlined; the only copy on the page."""
+    from plotly.offline import get_plotlyjs
+
+    return el("script", Html(get_plotlyjs().replace("</script", "<\\/script")))
