@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from spaces.build import BASELINES
-from spaces.choices import Choice
+from spaces.choices import BASELINES, Choice
 from spaces.space import SearchSpace
 
 Codes = npt.NDArray[np.int64]

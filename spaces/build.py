@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from quant.errors import InfeasibleError, UsageError, nearest
-from spaces.choices import FLOAT_CHOICE, Choice, parse_choice
+from spaces.choices import BASELINES, Choice
 from spaces.config import Rule, SpaceConfig
 from spaces.groups import tie_groups
 from spaces.inventory import TracedModel
@@ -13,7 +13,6 @@ from spaces.layers import LayerSpec
 from spaces.space import Cut, Group, SearchSpace
 
 Supports = Callable[[LayerSpec, Choice], str | None]
-BASELINES = (FLOAT_CHOICE, parse_choice("int8src/int8ut"))
 
 
 def build_space(
