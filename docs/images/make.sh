@@ -6,4 +6,4 @@ out=$(cd "$(dirname "$0")" && pwd)
 profile=$(mktemp -d)
 trap 'rm -rf "$profile"' EXIT
 chromium --headless --no-sandbox --disable-gpu --disable-background-networking --no-first-run --user-data-dir="$profile" \
-  --hide-scrollbars --window-size=1280,2320 --virtual-time-budget=6000 --screenshot="$out/report.png" "file://$run/report.html"
+  --hide-scrollbars --window-size=1280,2320 --virtual-time-budget=6000 --screenshot="$out/report.png" "file://$run/report.html" 2>/dev/null
