@@ -43,7 +43,8 @@ def solve_front(problem: Problem, *, epsilon: float = 0.0, max_points: int = MAX
 
     Args:
         problem: any number of costs; fronts grow fast with more than two.
-        epsilon: error allowed in each cost, as a share 0..1 of its range.
+        epsilon: error allowed in each cost, as a share 0..1 of its range over all policies
+            without dominated choices.
         max_points: partial policies kept after each merge, except the cheapest and best of every
             joint choice; wins over ``epsilon``.
 
@@ -57,13 +58,29 @@ def solve_front(problem: Problem, *, epsilon: float = 0.0, max_points: int = MAX
         )
     if not problem.costs:
         raise UsageError("a front needs at least one cost", fix="name a cost to trade against")
-    grids = [_Grid.of(problem, cost) for cost in problem.costs]
-    merge = _Merge(problem, grids, epsilon, max_points)
-    steps = _steps(problem)
-    for step in steps:
+    pruned = _without_dominated(problem)
+    grids = [_Grid.of(pruned, cost) for cost in pruned.costs]
+    merge = _Merge(pruned, grids, epsilon, max_points)
+    for step in _steps(pruned):
         merge.add(step)
     error = [float(lost) * grid.unit for lost, grid in zip(merge.lost, grids, strict=True)]
     return front_of(problem, merge.codes(), error)
+
+
+def _without_dominated(problem: Problem) -> Problem:
+    """Drops choices no better than another one of their group in score and every cost.
+
+    Groups with transition terms keep theirs: what a choice costs depends on its neighbours.
+    """
+    joined = {g for cost in problem.costs for e in cost.edges for g in (e.first, e.second)}
+    useless = np.zeros_like(problem.offered)
+    tables = [*(cost.table for cost in problem.costs), problem.score]
+    for group in set(range(problem.groups)) - joined:
+        choices = np.flatnonzero(problem.offered[group])
+        columns = [np.unique(table[group, choices], return_inverse=True)[1] for table in tables]
+        useless[group, choices] = True
+        useless[group, choices[nondominated(np.stack(columns))]] = False
+    return problem.without(useless)
 
 
 @dataclass(frozen=True)
@@ -227,7 +244,7 @@ class _Merge:
         return codes.T
 
     def _options(self, step: _Step, state: State) -> Iterator[tuple[int, Ints]]:
-        """Choices worth merging and what each adds, ``int64[K + 1]``."""
+        """Offered choices and what each adds to a point, ``int64[K + 1]``."""
         choices = np.flatnonzero(self._problem.offered[step.group])
         grids = [*self._grids, self._score]
         shifts = np.stack([grid.table[step.group, choices] for grid in grids])
@@ -235,9 +252,7 @@ class _Merge:
             for other, taken in zip(step.open, state, strict=True):
                 if (other, step.group) in grid.edges:
                     row += grid.edges[other, step.group][taken, choices]
-        # A choice with an open future may cost more now and less later.
-        useful = range(len(choices)) if step.keep else np.sort(nondominated(shifts))
-        return ((int(choices[i]), shifts[:, i]) for i in useful)
+        return ((int(choice), shift) for choice, shift in zip(choices, shifts.T, strict=True))
 
     def _moved(self, front: Ints, shift: Ints) -> Ints:
         moved = front + shift[:, None]
