@@ -146,7 +146,7 @@ def _top(names: Sequence[str]) -> Html:
         el(
             "div",
             el("div", "bit", el("span", "front"), class_="brand grow"),
-            el("div", el("b", " vs "), " · ".join(names), class_="facts"),
+            el("div", el("b", "Comparison of "), ", ".join(names), class_="facts"),
             el("button", "◐", id="theme", class_="icon", aria_label="Light or dark"),
         ),
         class_="top",
