@@ -7,7 +7,8 @@ const FIGURES = JSON.parse(document.getElementById("figures").textContent);
 const C = D.columns;
 const byId = (id) => document.getElementById(id);
 const all = (query, root = document) => [...root.querySelectorAll(query)];
-const AXES = Object.fromEntries(D.axes.map((axis) => [axis.name, axis]));
+// Without a prototype: names come from the URL, and "__proto__" is not an axis.
+const AXES = Object.assign(Object.create(null), Object.fromEntries(D.axes.map((axis) => [axis.name, axis])));
 const ROWS = C.policy_id.map((_, row) => row);
 const ROW_OF = new Map(C.policy_id.map((id, row) => [id, row]));
 const ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -140,8 +141,8 @@ function showPanel() {
   const panel = byId("panel");
   if (!panel || row === null) return;
   const values = node("dl", { class: "values" });
-  const add = (name, value, note) => values.append(node("dt", {}, name),
-    node("dd", {}, value, note ? node("small", {}, note) : null));
+  const add = (name, value, note) => values.append(node("dt", {}, name), node("dd", {}, value),
+    note ? node("dd", { class: "note" }, note) : "");
   add("Accuracy", accuracyText(row));
   add("Cross-entropy", lossText(row, "ce"));
   add("KL to float", number(tested(row, "kl")));
@@ -150,7 +151,7 @@ function showPanel() {
     if (value === null) continue;
     const base = D.int8 === null ? null : C[axis.name][D.int8];
     const against = row === D.int8 ? "" : change(value, base);
-    add(shortLabel(axis), written(axis.name, value), against && `${against} vs uniform int8`);
+    add(shortLabel(axis), written(axis.name, value), against && `${against} vs int8`);
   }
   add("Found by", `${strategyOf(row)}, seed ${C.seed[row]}`);
   add("Values from", D.tests[row] ? "test split" : "search-validation only");
@@ -163,7 +164,7 @@ function showPanel() {
       node("button", { "data-action": "link" }, "Copy link")));
 }
 function shortLabel(axis) {
-  const text = axis.label.split(" (")[0].split(",")[0];
+  const text = axis.label.split(" (")[0].split(",")[0].replace(" to the float model", " to float");
   return text[0].toUpperCase() + text.slice(1);
 }
 function citation(row) {
@@ -184,7 +185,7 @@ function showLayers() {
     ...parts.map((part) => node("td", { class: "num" }, `${(100 * part[i]).toFixed(1)} %`,
       node("span", { class: "meter", style: `width:${Math.round(48 * part[i] / Math.max(...part))}px` }))),
     ...kinds.map((kind) => node("td", { class: "num" }, number(D.scores[kind][layer.group][layer.code]))),
-    node("td", {}, layer.hollow ? `storage only: ${layer.hollow}` : "genuine")));
+    node("td", { class: "kernel", title: layer.hollow || null }, layer.hollow ? "storage only" : "genuine")));
   table.replaceChildren(
     node("caption", { class: "hidden" }, "Layers of the selected policy"),
     node("thead", {}, node("tr", {}, ...heads.map((head) => node("th", { scope: "col" }, head)))),
@@ -214,7 +215,7 @@ function showBars() {
   Object.assign(marks, { x: centres, y: layers.map((layer) => layer.a) });
   const layout = { ...plot.layout, yaxis: { ...plot.layout.yaxis, range: [0, Math.log10(top * 1.15)] } };
   layout.xaxis = { ...layout.xaxis, range: [0, 100], title: {
-    text: `layers in execution order; width: share of ${shortLabel(AXES[select.value]).toLowerCase()} (%)` } };
+    text: `layers in order; width: share of ${shortLabel(AXES[select.value]).toLowerCase()} (%)` } };
   Plotly.react(plot, [bars, marks], layout, CONFIG);
 }
 function showCompared() {
@@ -289,9 +290,14 @@ function axisLayout(name, vertical) {
     tickformat: axis.format, ticksuffix: axis.suffix, automargin: true, autorange: true };
   if (vertical && !axis.maximise) {
     const values = ROWS.filter(isOk).map((row) => C[name][row]).filter((value) => value > 0);
-    if (Math.max(...values) > 4 * Math.min(...values)) Object.assign(made, { type: "log", dtick: "D1" });
+    if (Math.max(...values) > 4 * Math.min(...values)) Object.assign(made, { type: "log", tickvals: logTicks(values) });
   }
   return made;
+}
+function logTicks(values) {
+  const low = Math.floor(Math.log10(Math.min(...values))) - 1;
+  const powers = Array.from({ length: Math.ceil(Math.log10(Math.max(...values))) - low + 1 }, (_, i) => low + i);
+  return powers.flatMap((power) => [1, 2, 3, 5].map((m) => Number(`${m}e${power}`)));
 }
 function firstView(traces, key, log) {
   const rows = traces.filter((trace) => ["front", "test"].includes(trace.meta) && trace.visible !== false);
@@ -532,6 +538,10 @@ function drawOne(plot) {
 }
 function narrow(figure) {
   figure.layout.margin = { l: 4, r: 6, t: 28, b: 4 };
+  for (const trace of figure.data) if (trace.colorbar) Object.assign(trace, { showscale: false, xgap: 0 });
+  const ticks = figure.layout.xaxis?.tickvals;
+  if (ticks?.length > 4) for (const key of ["tickvals", "ticktext"])
+    figure.layout.xaxis[key] = figure.layout.xaxis[key].filter((_, i) => i % 3 === 0);
   for (const key of Object.keys(figure.layout).filter((name) => name.startsWith("yaxis")))
     if (figure.layout[key].ticktext)
       figure.layout[key].ticktext = figure.layout[key].ticktext.map((text) => text.length > 14 ? `…${text.slice(-13)}` : text);

@@ -136,7 +136,7 @@ class HypervolumeFigure:
         figure = blank(
             self.height,
             xaxis_title=SPENT[info.spent],
-            yaxis_title="hypervolume (share of the reference box)",
+            yaxis_title="hypervolume (share of box)",
         )
         figure.update_xaxes(rangemode="tozero")
         for summary in info.summaries:

@@ -93,7 +93,7 @@ class PolicyFigure:
         title = cost_objective(info.cost).title
         figure = blank(
             self.height,
-            xaxis_title=f"layers in execution order; width: share of {title} (%)",
+            xaxis_title=f"layers in order; width: share of {title} (%)",
             yaxis_title="bits",
             showlegend=True,
             bargap=0,
