@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
+from quant.errors import DataError
 from quant.slices import QUANTIZABLE, SliceLayout
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -40,7 +42,16 @@ def share_copy(model: nn.Module) -> nn.Module:
     """A copy of the module tree with new parameters and buffers over the model's own memory.
 
     No number is copied or written, so read-only memory is fine. Gradients stay apart.
+
+    Raises:
+        DataError: a lazy parameter has no shape yet.
     """
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise DataError(
+                f"parameter '{name}' has no shape yet",
+                fix="run the model once on a batch before quantizing it",
+            )
     memo: dict[int, Tensor] = {id(tensor): tensor.data for tensor in model.buffers()}
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.data, parameter.requires_grad)

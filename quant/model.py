@@ -21,7 +21,7 @@ from quant.activations import (
 )
 from quant.affine import QParams, check_finite
 from quant.attach import Quantizer, attach
-from quant.calibration import StreamingHistogram
+from quant.calibration import MinMax, StreamingHistogram
 from quant.calibration.base import squared_error
 from quant.errors import DataError, unknown
 from quant.folding import fold_batch_norm, share_copy
@@ -80,6 +80,7 @@ class QuantizedModel:
         self._weights: dict[tuple[str, Format, str], Tensor] = {}
         self._errors: dict[tuple[str, Format, str], float] = {}
         self._inputs: dict[tuple[str, Format], Quantizer] = {}
+        self._input_errors: dict[tuple[str, Format], float] = {}
         for name in self.layer_names:
             check_finite(self.original(name), f"the weight of layer '{name}'")
         self.statistics = self._calibrate(calibration)
@@ -169,13 +170,31 @@ class QuantizedModel:
         return self._inputs[key]
 
     def input_error(self, layer: str, fmt: Format) -> float:
-        """Mean squared rounding error of a static input, from its calibration histogram."""
-        if fmt.is_float:
+        """Mean squared rounding error of the tensor entering a layer, from its histogram.
+
+        Dynamic formats are taken to span the range of the whole calibration data. 0 for float
+        formats and for layers no data reached.
+        """
+        self._check(layer)
+        statistics = self.statistics[layer]
+        if fmt.is_float or not statistics.count:
             return 0.0
-        calibrator = self.method.activations()
+        key = (layer, fmt)
+        if key not in self._input_errors:
+            check_activation_format(fmt)
+            dynamic = fmt.timing is Timing.DYNAMIC
+            calibrator = MinMax() if dynamic else self.method.activations()
+            data = statistics.distribution()
+            error = squared_error(data, *calibrator.range(data, fmt), fmt)
+            self._input_errors[key] = float(error) / statistics.count
+        return self._input_errors[key]
+
+    def input_power(self, layer: str) -> float:
+        """Mean square of the tensor entering a layer; 0 where no data arrived."""
+        self._check(layer)
         data = self.statistics[layer].distribution()
-        low, high = calibrator.range(data, fmt)
-        return float(squared_error(data, low, high, fmt)) / self.statistics[layer].count
+        total = float((data.values.square() * data.counts).sum())
+        return total / max(self.statistics[layer].count, 1)
 
     def _build_input(self, layer: str, fmt: Format) -> Quantizer:
         check_activation_format(fmt)
@@ -202,6 +221,12 @@ class QuantizedModel:
             self.attachment.set(name, input=_recorder(histogram))
         empty = True
         for batch in batches:
+            if not isinstance(batch, Tensor):
+                raise DataError(
+                    f"a calibration batch is a {type(batch).__name__}",
+                    expected="a tensor of model inputs, [n, ...]",
+                    fix="yield the inputs alone, without labels",
+                )
             self.module(batch)
             empty = empty and batch.numel() == 0
         self.float_()

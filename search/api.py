@@ -152,17 +152,13 @@ def compose_plain(overrides: Sequence[str]) -> dict[str, Any]:
     from hydra import compose, initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
-    from omegaconf import open_dict
 
     from search.run import plain, readable
 
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("conf", version_base="1.3"):
-            config = compose("search", overrides=list(overrides), return_hydra_config=True)
-            with open_dict(config):
-                config.hydra.job.num = 0
-            return plain(config)
+            return plain(compose("search", overrides=list(overrides)))
     except HydraException as error:
         raise readable(error) from error
     except ValueError as error:

@@ -7,7 +7,13 @@ from typing import Any
 
 from search.stats import Z95
 
-ROLES = {"accurate": "most accurate", "knee": "knee", "smallest": "smallest within tolerance"}
+ROLES = {
+    "accurate": "most accurate",
+    "knee": "knee",
+    "smallest": "smallest within tolerance",
+    "fastest": "fastest within tolerance",
+    "only": "only point of the front",
+}
 COSTS = {"size_bytes": "size", "latency_ms": "latency", "bops": "BOPs"}
 
 
@@ -18,16 +24,20 @@ def summary(front: Mapping[str, Any], quality: str) -> str:
         front: content of ``front.json``.
         quality: name of the quality objective.
     """
-    rows = [("point", "accuracy ±95%", quality, "size", "latency", "w/a bits", "id")]
-    shown = set()
-    for policy_id in front["baselines"]:
-        rows.append(_row(front["policies"][policy_id]["tag"], policy_id, front, quality))
-        shown.add(policy_id)
-    for pick in front["picks"]:
-        name = f"{ROLES[pick['role']]} ({COSTS.get(pick['cost'], pick['cost'])})"
-        if pick["role"] == "smallest" and pick["cost"] == "latency_ms":
-            name = "fastest within tolerance (latency)"
-        rows.append(_row(f"* {name}", pick["policy_id"], front, quality))
+    rows: list[tuple[str, ...]] = [
+        ("point", "accuracy ±95%", quality, "size", "latency", "w/a bits", "id")
+    ]
+    rows += [
+        _row(front["policies"][policy_id]["tag"], policy_id, front, quality)
+        for policy_id in front["baselines"]
+    ]
+    for cost in front["fronts"]:
+        picks = [pick for pick in front["picks"] if pick["cost"] == cost]
+        if len({pick["policy_id"] for pick in picks}) == 1:
+            picks = [{**picks[0], "role": "only"}]
+        rows += [
+            _row(f"* {_role(p['role'], cost)}", p["policy_id"], front, quality) for p in picks
+        ]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(
@@ -36,6 +46,12 @@ def summary(front: Mapping[str, Any], quality: str) -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def _role(role: str, cost: str) -> str:
+    if role == "smallest" and cost == "latency_ms":
+        role = "fastest"
+    return f"{ROLES[role]} ({COSTS.get(cost, cost)})"
 
 
 def _row(name: str, policy_id: str, front: Mapping[str, Any], quality: str) -> tuple[str, ...]:

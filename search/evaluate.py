@@ -14,11 +14,11 @@ from functools import cached_property
 
 import torch
 import torch.nn.functional as F
-from quant.method import Method
-from quant.model import QuantizedModel
 from torch import Tensor
 
 from quant.errors import unknown
+from quant.method import Method
+from quant.model import QuantizedModel
 from search.records import Result
 from search.tasks.base import Split, Task
 from spaces.policy import Policy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -19,6 +20,7 @@ import pandas as pd
 from quant.errors import DataError
 from search.records import SCHEMA_VERSION
 
+LOGGED = ("quant", "spaces", "hw_profiles", "search", "reports")
 PACKAGES = (
     "torch",
     "numpy",
@@ -123,6 +125,25 @@ def lock(run_dir: Path) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Appends log records of bitfront's packages to ``path`` while the body runs."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in LOGGED]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+        handler.close()
 
 
 def _holder(path: Path) -> int | None:

@@ -2,7 +2,8 @@
 
 Reference points are fixed by the space before anything is evaluated: the ideal is the float
 model's loss and the cheapest policy's cost, the nadir is the loss of guessing and the dearest
-policy's cost, and the reference lies 5 % of the range beyond the nadir.
+policy's cost (float32's where all policies cost the same), and the reference lies 5 % of the
+range beyond the nadir.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ import pandas as pd
 from hw_profiles.cost import CostModel
 from search.objectives import objective
 from search.pareto import front_indices, knee_index, normalised_hypervolume
+from spaces.baselines import float_codes
 from spaces.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
 MARGIN = 0.05
+FLAT = 0.01
+"""Relative range below which a cost does not tell policies of a space apart."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,16 @@ def reference_for(
 ) -> Reference:
     """Fixed bounds for one cost metric; see the module docstring."""
     low, high = cost_range(space, costs, metric)
+    dearest = "the dearest policy"
+    if high - low < FLAT * high:
+        dearest = "the float32 model (all policies of the space cost the same)"
+        high = max(high, float(costs.costs(float_codes(space)[None, :])[metric][0]))
     guess = {"ce": math.log(classes), "kl": math.log(classes), "accuracy": -1.0 / classes}[quality]
     ideal = (float_loss, low)
     point = (guess + MARGIN * (guess - float_loss), high + MARGIN * (high - low))
     why = (
         "ideal: loss of the float model and cost of the cheapest policy; reference: loss of "
-        "guessing and cost of the dearest policy, plus 5 % of either range"
+        f"guessing and cost of {dearest}, plus 5 % of either range"
     )
     return Reference(ideal, point, why)
 
@@ -129,10 +137,13 @@ def picks(
     *,
     float_accuracy: float,
     tolerance: float,
+    worst: float = math.inf,
 ) -> list[Pick]:
     """Most accurate, knee, and cheapest within ``tolerance`` accuracy of the float model.
 
-    The third is missing when no front point is that accurate.
+    The knee is looked for among points with a loss below ``worst``, where there are any: a
+    policy worse than guessing is no compromise. The third pick is missing when no front point
+    is that accurate.
     """
     if not rows:
         return []
@@ -140,13 +151,20 @@ def picks(
     points = plane(front, quality, metric)
     chosen = [
         Pick("accurate", metric, rows[int(np.argmin(points[:, 0]))]),
-        Pick("knee", metric, rows[knee_index(points)]),
+        Pick("knee", metric, rows[_knee(points, worst)]),
     ]
     close = np.flatnonzero(front["accuracy"].to_numpy() >= float_accuracy - tolerance)
     if len(close):
         cheapest = close[int(np.argmin(points[close, 1]))]
         chosen.append(Pick("smallest", metric, rows[int(cheapest)]))
     return chosen
+
+
+def _knee(points: Floats, worst: float) -> int:
+    useful = np.flatnonzero(points[:, 0] < worst)
+    if not len(useful):
+        return knee_index(points)
+    return int(useful[knee_index(points[useful])])
 
 
 def by_tag(table: pd.DataFrame) -> Mapping[str, int]:

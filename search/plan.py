@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spaces.build import build_space
-from spaces.constraints import Constraint, check_feasible
-from spaces.inventory import trace
-
+from hw_profiles.backends import load_backend
 from hw_profiles.cost import CostModel
+from hw_profiles.hw import HwConfig
 from hw_profiles.profile import Profile
+from hw_profiles.store import load_or_measure
+from hw_profiles.table_cost import build_cost_model
 from quant.errors import UsageError
+from search.progress import Bar, say
 from search.settings import Settings
 from search.strategies.base import Strategy
 from search.targets import build
 from search.tasks.base import Task
+from spaces.baselines import float_codes
+from spaces.build import build_space
+from spaces.constraints import Constraint, check_feasible
+from spaces.describe import describe
+from spaces.inventory import trace
 from spaces.space import SearchSpace
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,8 @@ def make_plan(settings: Settings, task: Task | None = None) -> Plan:
     device = _device(settings)
     backend = load_backend(device)
     traced = trace(task.model, task.example_input)
+    if traced.warning:
+        say(f"warning: {traced.warning}")
     space = build_space(settings.space, traced, backend.supports)
     profile, table_seconds = load_or_measure(space, device, say)
     costs = build_cost_model(space, profile, backend, device.batch)
@@ -157,4 +163,5 @@ def _constraints(
 ) -> tuple[Constraint, ...]:
     """Absolute constraints, checked against what the space can reach."""
     tables = {metric: costs.table(metric) for metric in costs.metrics}
-    return check_feasible(settings.space.constraints, tables, space)
+    floats = {name: float(v[0]) for name, v in costs.costs(float_codes(space)[None, :]).items()}
+    return check_feasible(settings.space.constraints, tables, space, floats)

@@ -6,8 +6,10 @@ Nothing heavy is imported until a job starts, so ``--help`` and completion answe
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from quant.errors import BitfrontError, UsageError, nearest
+from quant.errors import BitfrontError, UsageError, nearest, unknown
 
 
 def main() -> None:
@@ -26,14 +28,17 @@ def main() -> None:
     check_own_packages()
     # Lets exceptions reach the handler below instead of Hydra's own, which exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    codes: list[int] = []
+    app = hydra.main(version_base="1.3", config_path="pkg://conf", config_name="search")
     try:
-        _app()
+        app(partial(_job, codes))()
     except BitfrontError as error:
         fail(error)
     except (HydraException, OmegaConfBaseException) as error:
         fail(readable(error))
     except KeyboardInterrupt:
         sys.exit(130)
+    sys.exit(next((code for code in codes if code), 0))
 
 
 def fail(error: BitfrontError) -> None:
@@ -42,16 +47,17 @@ def fail(error: BitfrontError) -> None:
     sys.exit(error.exit_code)
 
 
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="search")
-def _app(config: DictConfig) -> None:
+def _job(codes: list[int], config: DictConfig) -> None:
+    """One job; a user's mistake in one job of a sweep leaves the others alone."""
     job = HydraConfig.get()
     raw = plain(config)
-    sweep = job.mode == RunMode.MULTIRUN
-    if sweep:
+    if job.mode == RunMode.MULTIRUN:
         raw["run_dir"] = job.runtime.output_dir
-    code = run_job(raw, command())
-    if code and not sweep:
-        sys.exit(code)
+    try:
+        codes.append(run_job(raw, command()))
+    except BitfrontError as error:
+        print(f"error: {error}", file=sys.stderr)
+        codes.append(error.exit_code)
 
 
 def run_job(raw: dict[str, Any], command_line: str) -> int:
@@ -69,7 +75,6 @@ def run_job(raw: dict[str, Any], command_line: str) -> int:
         return 0
     outcome = run_study(plan, raw, command_line)
     from reports.page import render_report
-
     from search.display import summary
 
     page = render_report(outcome.run_dir)
@@ -118,20 +123,45 @@ def check_own_packages() -> None:
 
 
 def readable(error: Exception) -> UsageError:
-    """Hydra's message, shortened, with the nearest name where a choice does not exist."""
+    """Hydra's message in our form, with the options and the nearest name."""
     lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines)
+    if missing := re.search(r"(?:Could not (?:find|load)) '(\w+)/([^']+)'", text):
+        group, name = missing.groups()
+        options = sorted(path.stem for path in _conf().joinpath(group).glob("*.yaml"))
+        return unknown(group, name, options, where=f"{group}={name}")
+    if wrong := re.search(r"Could not override '([^']+)'", text):
+        return _unknown_key(wrong[1])
     what = lines[0] if lines else type(error).__name__
-    missing = getattr(error, "missing_cfg_file", None)
-    options = getattr(error, "options", None)
-    if missing and options:
-        group, _, name = str(missing).rpartition("/")
-        return UsageError(
-            f"unknown {group} '{name}'",
-            where=f"{group}={name}",
-            expected=f"one of: {', '.join(options)}",
-            fix=nearest(name, options) or f"choose one of the {group} names above",
-        )
     return UsageError(what, expected="\n    ".join(lines[1:]), fix="bitfront-search --help")
+
+
+def _unknown_key(key: str) -> UsageError:
+    """The error for an override of a key the default configuration does not have."""
+    from search.api import compose_plain
+
+    known = _paths(compose_plain([]))
+    return UsageError(
+        f"unknown key '{key}'",
+        where=key,
+        expected="a key of the configuration (bitfront-search --help shows all)",
+        fix=nearest(key, known) or f"+{key}=... adds it where a group takes further keys",
+    )
+
+
+def _paths(data: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key, value in data.items():
+        found.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            found += _paths(value, f"{prefix}{key}.")
+    return found
+
+
+def _conf() -> Path:
+    import conf
+
+    return Path(str(conf.__file__)).parent
 
 
 if __name__ == "__main__":

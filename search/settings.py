@@ -9,16 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from quant.method import Method
-from spaces.config import SpaceConfig
-
 from quant.errors import UsageError, unknown
+from quant.method import Method
 from search.checked import from_mapping, require
 from search.objectives import OBJECTIVES
 from search.trial import Budget
+from spaces.config import SpaceConfig
 
 RESUME = ("auto", "fresh")
 RUNNERS = ("ray", "local")
@@ -94,6 +93,7 @@ class Settings:
         task: ``{"_target_": ..., ...}`` of a task builder, with its ``name``.
         space: search-space configuration.
         strategies: target configuration by strategy name.
+        scores: target configuration of the scores strategies may ask for, by kind.
         hw: device configuration by device name.
         objective, budget, method, runner: see their classes.
         seeds: one trial per strategy and seed.
@@ -108,6 +108,7 @@ class Settings:
     task: Mapping[str, Any]
     space: SpaceConfig
     strategies: Mapping[str, Mapping[str, Any]]
+    scores: Mapping[str, Mapping[str, Any]]
     hw: Mapping[str, Mapping[str, Any]]
     objective: ObjectiveSettings
     budget: Budget
@@ -145,6 +146,7 @@ class Settings:
             task=raw.task,
             space=SpaceConfig.from_dict(raw.space, where="space"),
             strategies=raw.strategy,
+            scores=raw.score,
             hw=raw.hw,
             objective=from_mapping(ObjectiveSettings, raw.objective, "objective"),
             budget=budget,
@@ -166,12 +168,14 @@ class _Raw:
     run_dir: str
     task: dict[str, Any]
     space: dict[str, Any]
-    strategy: dict[str, Any]
-    hw: dict[str, Any]
     objective: dict[str, Any]
     budget: dict[str, Any]
     method: dict[str, Any]
     runner: dict[str, Any]
+    # Hydra leaves a key out when its list of choices is empty.
+    strategy: dict[str, Any] = field(default_factory=dict)
+    score: dict[str, Any] = field(default_factory=dict)
+    hw: dict[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
     resume: str = "auto"
     dry_run: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +14,9 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
-from quant.sensitivity.base import ScoreContext, ScoreTable
-from spaces.baselines import uniform_policies
 
-from quant.errors import TooFewError
+from quant.errors import TooFewError, unknown
+from quant.sensitivity.base import ScoreContext, ScoreTable
 from search import files, fronts
 from search.evaluate import Evaluator
 from search.plan import Plan
@@ -28,11 +28,11 @@ from search.stats import wilson
 from search.table import candidate_table
 from search.targets import build
 from search.tasks.shipping import pack
+from spaces.baselines import uniform_policies
 
-SCORE_TARGETS = {
-    "sqnr": "quant.sensitivity.sqnr.SqnrScore",
-    "hutchinson": "quant.sensitivity.hutchinson.HutchinsonScore",
-}
+SCORE_BATCH = 25
+"""Samples per batch of a score: small batches give random probes more vectors for equal work."""
+log = logging.getLogger(__name__)
 INTERRUPTED = {2: 130, 15: 143}
 
 
@@ -71,7 +71,8 @@ def run_study(plan: Plan, raw: Mapping[str, Any], command: str) -> Outcome:
     settings = plan.settings
     run_dir = Path(settings.run_dir).absolute()
     files.prepare_run_dir(run_dir, settings.resume)
-    with files.lock(run_dir):
+    with files.lock(run_dir), files.log_to(run_dir / "run.log"):
+        log.info("%s", command)
         _refuse_other_study(run_dir, raw)
         manifest = _manifest(plan, raw, command)
         _write_inputs(run_dir, plan, raw, manifest)
@@ -104,7 +105,9 @@ def _run(plan: Plan, run_dir: Path, manifest: dict[str, Any]) -> Outcome:
         stop.restore(handlers)
     for trial, error in errors.items():
         say(f"trial {trial} failed: {error}")
+        log.error("trial %s failed: %s", trial, error)
     front, table = finish(plan, evaluator, run_dir)
+    log.info("%d candidates, %d failed", len(table), int((table["status"] != "ok").sum()))
     exit_code = INTERRUPTED.get(stop.signal_number, 0) if stop() else 0
     manifest |= {
         "ended": files.now(),
@@ -126,9 +129,13 @@ def compute_scores(plan: Plan, evaluator: Evaluator, run_dir: Path) -> dict[str,
     kinds = sorted(set().union(*(s.needs() for s in plan.strategies().values())))
     tables = {}
     for kind in kinds:
-        score = build({"_target_": SCORE_TARGETS.get(kind, kind)}, plan.settings.plugins)
+        if kind not in plan.settings.scores:
+            raise unknown("score", kind, plan.settings.scores, where="score")
+        config = plan.settings.scores[kind]
+        score = build(config, plan.settings.plugins, where=f"score.{kind}")
         bar = Bar(f"score {kind}")
         tables[kind] = score.compute(score_context(plan, evaluator), bar)
+        log.info("score %s: %.1f s %s", kind, tables[kind].seconds, "; ".join(tables[kind].notes))
     if tables:
         _write_scores(run_dir, plan, tables)
     return tables
@@ -142,7 +149,7 @@ def score_context(plan: Plan, evaluator: Evaluator) -> ScoreContext:
         choices=tuple(group.all_choices for group in plan.space.groups),
         inputs=plan.task.calibration.inputs,
         labels=plan.task.calibration.labels,
-        batch_size=plan.task.batch_size,
+        batch_size=min(SCORE_BATCH, plan.task.batch_size),
         generator=torch.Generator().manual_seed(0),
     )
 
@@ -211,7 +218,7 @@ def build_front(plan: Plan, table: pd.DataFrame, lines: list[JournalLine]) -> di
     result: dict[str, Any] = {
         "state": "final",
         "quality": objective.quality,
-        "costs": {metric: plan.costs.provenance()[metric] for metric in objective.costs},
+        "costs": {metric: _provenance(plan, metric) for metric in objective.costs},
         "reference": {},
         "fronts": {},
         "hypervolume": {},
@@ -249,6 +256,7 @@ def build_front(plan: Plan, table: pd.DataFrame, lines: list[JournalLine]) -> di
             metric,
             float_accuracy=float(float_row["accuracy"]),
             tolerance=objective.tolerance,
+            worst=reference.point[0],
         )
         result["picks"] += [
             {"role": pick.role, "cost": metric, "policy_id": ids[pick.row]} for pick in chosen
@@ -256,6 +264,18 @@ def build_front(plan: Plan, table: pd.DataFrame, lines: list[JournalLine]) -> di
         shown |= set(rows)
     result["policies"] = {ids[row]: _entry(table.iloc[row]) for row in sorted(shown)}
     return result
+
+
+def _provenance(plan: Plan, metric: str) -> dict[str, Any]:
+    """The cost model's provenance with a line for people."""
+    source = dict(plan.costs.provenance()[metric])
+    kind = str(source.pop("kind"))
+    if "detail" not in source:
+        source["detail"] = (
+            f"sum of a kernel table, {source['device']}, {source['runtime']}, "
+            f"{source['threads']} thread, batch {source['batch']}, {source['date'][:10]}"
+        )
+    return {"provenance": kind, **source}
 
 
 def _feasible(plan: Plan, line: JournalLine) -> bool:
@@ -349,7 +369,12 @@ def _manifest(plan: Plan, raw: Mapping[str, Any], command: str) -> dict[str, Any
             "weights_hash": task.weights_hash,
         },
         "method": {"name": settings.method.name},
-        "device": plan.profile.device_summary(),
+        "device": {
+            "name": plan.profile.device.name,
+            "cpu_flags": list(plan.profile.device.cpu_flags),
+            "threads": plan.profile.threads,
+            "runtime": f"{plan.profile.runtime} {plan.profile.runtime_version}",
+        },
         "profile_hash": plan.profile.hash,
         "strategies": list(settings.strategies),
         "seeds": list(settings.seeds),
@@ -365,8 +390,21 @@ def _write_inputs(
     plain = json.loads(json.dumps(raw))
     files.write_text(run_dir / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
     files.write_json(run_dir / "layers.json", plan.space.to_json())
+    files.write_json(run_dir / "costs.json", _costs(plan))
     plan.profile.save(run_dir / "profile.json")
     files.write_json(run_dir / "manifest.json", manifest)
+
+
+def _costs(plan: Plan) -> dict[str, Any]:
+    """Additive cost tables ``[groups][choices]``, null where a group has no such choice."""
+    tables = {
+        metric: [
+            [None if np.isnan(value) else float(value) for value in row]
+            for row in plan.costs.table(metric)
+        ]
+        for metric in plan.costs.metrics
+    }
+    return {"tables": tables, "provenance": plan.costs.provenance()}
 
 
 def _write_scores(run_dir: Path, plan: Plan, tables: Mapping[str, ScoreTable]) -> None:

@@ -60,3 +60,7 @@ def parse_choice(text: str) -> Choice:
             f"choice '{text}' has an empty method", expected="weight+method/activation"
         )
     return Choice(parse_format(weight), parse_format(activation or "float32"), method)
+
+
+BASELINES = (FLOAT_CHOICE, parse_choice("int8src/int8ut"))
+"""Choices every layer can take outside the search: float32 and 8 bit."""

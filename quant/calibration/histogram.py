@@ -32,6 +32,7 @@ class StreamingHistogram:
         self.low = math.inf
         self.high = -math.inf
         self.count = 0
+        self._zeros = 0
         self._exponent = _SMALLEST
         self._bins = torch.zeros(2 * _HALF, dtype=torch.int64)
 
@@ -50,21 +51,29 @@ class StreamingHistogram:
         self._grow(max(-low, high))
         self.low, self.high = min(self.low, low), max(self.high, high)
         self.count += x.numel()
+        self._zeros += x.numel() - int(torch.count_nonzero(x))
         place = torch.floor(x.detach().float() * 2.0**-self._exponent).to(torch.int64)
         self._bins += torch.bincount(place.reshape(-1).add_(_HALF), minlength=2 * _HALF).cpu()
 
     def distribution(self) -> Distribution:
-        """The statistics as one slice, ``values [1, occupied bins]``, float64.
+        """The statistics as one slice, ``values [1, 1 + occupied bins]``, float64.
 
-        Bins are represented by their centres, the two outermost ones by the exact extremes.
+        The first point is exact zero. Bins are represented by their centres, the two
+        outermost ones by the exact extremes.
         """
-        occupied = self._bins.nonzero().squeeze(1)
+        nonzero = self._bins.clone()
+        nonzero[_HALF] -= self._zeros
+        occupied = nonzero.nonzero().squeeze(1)
         values = (occupied - _HALF + 0.5).double() * 2.0**self._exponent
-        if self.count:
-            values[0], values[-1] = self.low, self.high
+        if len(values):
+            # An extreme of exactly zero has its own point.
+            values[0] = self.low if self.low else values[0]
+            values[-1] = self.high if self.high else values[-1]
+        values = torch.cat([values.new_zeros(1), values])
+        counts = torch.cat([torch.tensor([self._zeros]), nonzero[occupied]]).double()
         low = torch.tensor([min(self.low, 0.0)], dtype=torch.float64)
         high = torch.tensor([max(self.high, 0.0)], dtype=torch.float64)
-        return Distribution(values[None], self._bins[occupied][None].double(), low, high)
+        return Distribution(values[None], counts[None], low, high)
 
     def _grow(self, peak: float) -> None:
         """Widens the bins until a value of magnitude ``peak`` fits."""

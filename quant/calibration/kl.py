@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from quant.affine import qparams_from_range, quantize
-from quant.calibration.base import Distribution, Range, is_symmetric, symmetric_range
+from quant.calibration.base import Distribution, Range
+from quant.calibration.search import search_range
 from quant.errors import UsageError
 from quant.formats import Format
 
 # Share of the mass given to a bin that Q misses; keeps the divergence finite.
 _FLOOR = 1e-6
+_FEWEST_BINS = 16
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Entropy:
 
     Attributes:
         candidates: number of fractions of the data's range tried, evenly spaced in (0, 1].
-        bins: histogram bins over the range of each slice.
+        bins: histogram bins over the range of each slice, at most; never more than the slice
+            has points (but at least 16).
 
     Raises:
         UsageError: fewer than two candidates or fewer than 16 bins.
@@ -40,7 +43,7 @@ class Entropy:
     bins: int = 2048
 
     def __post_init__(self) -> None:
-        if self.candidates < 2 or self.bins < 16:
+        if self.candidates < 2 or self.bins < _FEWEST_BINS:
             raise UsageError(
                 f"{self.candidates} candidates on {self.bins} bins are not a search",
                 expected="at least 2 candidates and 16 bins",
@@ -48,31 +51,25 @@ class Entropy:
 
     def range(self, data: Distribution, fmt: Format) -> Range:
         """See :meth:`quant.calibration.base.Calibrator.range`."""
-        histogram, centres = _histogram(data, self.bins)
-        best_low, best_high = data.low, data.high
-        best = _divergence(histogram, centres, best_low, best_high, fmt)
-        for step in range(self.candidates - 1, 0, -1):
-            low, high = _clip(data, fmt, step / self.candidates)
-            divergence = _divergence(histogram, centres, low, high, fmt)
-            better = divergence < best
-            best = torch.where(better, divergence, best)
-            best_low = torch.where(better, low, best_low)
-            best_high = torch.where(better, high, best_high)
-        return best_low, best_high
+        bins = min(self.bins, max(_FEWEST_BINS, data.values.shape[1]))
+        histogram, centres = _histogram(data, bins)
 
+        def loss(low: Tensor, high: Tensor) -> Tensor:
+            return _divergence(histogram, centres, low, high, fmt)
 
-def _clip(data: Distribution, fmt: Format, share: float) -> Range:
-    if is_symmetric(fmt):
-        return symmetric_range(data, data.peak * share)
-    return data.low * share, data.high * share
+        return search_range(data, fmt, loss, self.candidates)
 
 
 def _histogram(data: Distribution, bins: int) -> tuple[Tensor, Tensor]:
-    """Counts ``[S, bins]`` and bin centres ``[S, bins]`` over each slice's range."""
+    """Counts ``[S, bins]`` and bin centres ``[S, bins]`` over each slice's range.
+
+    Exact zeros are left out: every format represents them exactly, and after a ReLU their
+    spike would hide everything else.
+    """
     width = (data.high - data.low)[:, None].double() / bins
     width = torch.where(width > 0, width, torch.ones_like(width))
     place = ((data.values - data.low[:, None]) / width).long().clamp(0, bins - 1)
-    counts = data.counts.double().expand_as(data.values)
+    counts = data.counts.double() * (data.values != 0)
     histogram = counts.new_zeros(len(place), bins).scatter_add_(1, place, counts)
     steps = torch.arange(bins, dtype=torch.float64, device=width.device) + 0.5
     return histogram, data.low[:, None] + steps * width

@@ -16,12 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from quant.method import Method
-from quant.sensitivity.base import ScoreTable
-from spaces.baselines import uniform_policies
-from spaces.constraints import Constraint
 
 from hw_profiles.cost import CostModel
+from quant.method import Method
+from quant.sensitivity.base import ScoreTable
 from search.evaluate import Evaluator
 from search.journal import JournalWriter
 from search.plan import build_strategy
@@ -30,6 +28,8 @@ from search.strategies.base import SearchContext, Strategy
 from search.strategies.baselines import BaselineStrategy
 from search.tasks.shipping import unpack
 from search.trial import Budget, TrialName, run_trial, trial_rng
+from spaces.baselines import uniform_policies
+from spaces.constraints import Constraint
 from spaces.space import SearchSpace
 
 BASELINE = "baseline"

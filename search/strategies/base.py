@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from quant.sensitivity.base import ScoreTable
-from spaces.constraints import Constraint, feasible_mask
 
 from hw_profiles.cost import CostModel
+from quant.sensitivity.base import ScoreTable
 from search.objectives import objective
 from search.records import Result
+from spaces.constraints import Constraint, feasible_mask
 from spaces.policy import Policy
 from spaces.space import SearchSpace
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spaces.baselines import uniform_policies
-
 from search.records import Result
 from search.strategies.base import Queue, SearchContext, Strategy
+from spaces.baselines import uniform_policies
 from spaces.policy import Policy
 
 

@@ -31,11 +31,7 @@ class Nsga2Strategy(Strategy):
     def __init__(
         self, population: int = 20, mutation: float | None = None, crossover: float = 0.9
     ) -> None:
-        self._options = {
-            "population_size": population,
-            "mutation_prob": mutation,
-            "crossover_prob": crossover,
-        }
+        self._population, self._mutation, self._crossover = population, mutation, crossover
 
     def start(self, context: SearchContext) -> None:
         """See :class:`Strategy`."""
@@ -44,11 +40,14 @@ class Nsga2Strategy(Strategy):
         sampler = optuna.samplers.NSGAIISampler(
             seed=int(context.rng.integers(2**31)),
             constraints_func=_violations if context.constraints else None,
-            **self._options,
+            population_size=self._population,
+            mutation_prob=self._mutation,
+            crossover_prob=self._crossover,
         )
-        directions = ["minimize"] * (1 + len(context.cost_metrics))
+        minimise = optuna.study.StudyDirection.MINIMIZE
+        directions = [minimise] * (1 + len(context.cost_metrics))
         self._study = optuna.create_study(sampler=sampler, directions=directions)
-        self._space = {
+        self._space: dict[str, optuna.distributions.BaseDistribution] = {
             str(index): optuna.distributions.IntDistribution(0, int(size) - 1)
             for index, size in enumerate(context.space.sizes)
         }

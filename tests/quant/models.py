@@ -1,7 +1,25 @@
 """Small networks shared by the tests of this room."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
+
+from quant.formats import Format, parse_format
+
+
+@dataclass(frozen=True)
+class Take:
+    """A layer choice."""
+
+    weight: Format
+    activation: Format
+    method: str = ""
+
+
+def take(weight="float32", activation="float32", method=""):
+    """Reads a choice from text."""
+    return Take(parse_format(weight), parse_format(activation), method)
 
 
 class Residual(nn.Module):

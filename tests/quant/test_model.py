@@ -1,5 +1,3 @@
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 import torch
@@ -8,26 +6,15 @@ from torch import nn
 from quant.affine import fake_quantize
 from quant.attach import attach
 from quant.errors import DataError, UsageError
-from quant.formats import FLOAT32, Format, parse_format
+from quant.formats import FLOAT32, parse_format
 from quant.method import Method
 from quant.model import QuantizedModel
-from tests.quant.models import images, residual_net
+from tests.quant.models import Take, images, residual_net, take
 
 NAMES = ["0", "3.conv1", "3.conv2", "6"]
 
 
 METHOD = Method()
-
-
-@dataclass(frozen=True)
-class Take:
-    weight: Format
-    activation: Format
-    method: str = ""
-
-
-def take(weight="float32", activation="float32", method=""):
-    return Take(parse_format(weight), parse_format(activation), method)
 
 
 def quantized(method=METHOD, model=None, batches=None):

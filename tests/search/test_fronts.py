@@ -97,6 +97,19 @@ def test_picks_follow_their_rules():
     assert {pick.role: pick.row for pick in chosen} == {"accurate": 3, "knee": 1, "smallest": 2}
 
 
+def test_a_policy_worse_than_guessing_is_no_knee():
+    table = pd.DataFrame(
+        {
+            "ce": [9.0, 3.0, 0.6, 0.4, 0.3],
+            "size_bytes": [10.0, 11.0, 20.0, 60.0, 100.0],
+            "accuracy": [0.1, 0.1, 0.85, 0.9, 0.95],
+        }
+    )
+    options = {"float_accuracy": 0.95, "tolerance": 0.0, "worst": 2.3}
+    chosen = fronts.picks(table, [0, 1, 2, 3, 4], "ce", "size_bytes", **options)
+    assert {pick.role: pick.row for pick in chosen}["knee"] == 3
+
+
 def test_no_point_within_tolerance_means_no_smallest_pick():
     table = pd.DataFrame({"ce": [1.0], "size_bytes": [10.0], "accuracy": [0.6]})
     chosen = fronts.picks(table, [0], "ce", "size_bytes", float_accuracy=0.95, tolerance=0.01)

@@ -1,0 +1,1 @@
+"""Tasks: a trained model with data split for calibration, search and test."""

@@ -1,0 +1,180 @@
+"""Deterministic training of the shipped tasks, and the cache of trained weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from hw_profiles.store import cache_dir
+from search.tasks.base import Split, hash_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Progress = Callable[[float, float, str], None]
+THREADS = 2
+"""Fixed: the order of floating-point sums, and so the weights, depend on it."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained; part of the cache key.
+
+    Attributes:
+        epochs: passes over the training data.
+        batch: samples per step.
+        rate: highest learning rate of the one-cycle schedule.
+        weight_decay: L2 penalty of AdamW or SGD.
+        optimiser: ``"sgd"`` or ``"adamw"``.
+        shift: training images are rolled by up to this many pixels.
+        seed: of initial weights, order of samples and shifts.
+    """
+
+    epochs: int
+    batch: int = 32
+    rate: float = 0.1
+    weight_decay: float = 5e-4
+    optimiser: str = "sgd"
+    shift: int = 2
+    seed: int = 0
+
+
+def trained(
+    name: str,
+    build: Callable[[], nn.Module],
+    data: Split,
+    recipe: Recipe,
+    progress: Progress,
+    *,
+    folder: Path | None = None,
+) -> nn.Module:
+    """The trained model, from the cache when it is there and whole.
+
+    Args:
+        name: file name in the cache.
+        build: makes the untrained model; its random weights come from ``recipe.seed``.
+        data: training data.
+        recipe: see :class:`Recipe`.
+        progress: called as ``progress(done, total, message)``.
+        folder: where trained weights are kept; the user's cache by default.
+    """
+    folder = folder or cache_dir() / "weights"
+    with _seeded(recipe.seed):
+        model = build()
+    key = _key(model, data, recipe)
+    path = folder / f"{name}-{key}.safetensors"
+    state = _read(path, progress)
+    if state is None:
+        _train(model, data, recipe, progress)
+        _write(path, model.state_dict())
+    else:
+        model.load_state_dict(state)
+    return model.eval().requires_grad_(False)
+
+
+def _key(model: nn.Module, data: Split, recipe: Recipe) -> str:
+    """Changes with architecture, initial weights, training data and recipe."""
+    parts = {
+        "model": hash_tensors(model.state_dict()),
+        "structure": str(model),
+        "data": hash_tensors({"inputs": data.inputs, "labels": data.labels}),
+        "recipe": asdict(recipe),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _read(path: Path, progress: Progress) -> dict[str, Tensor] | None:
+    """Cached weights, or None when there are none or they are damaged."""
+    try:
+        raw = path.read_bytes()
+        wanted = path.with_suffix(".sha256").read_text().strip()
+    except OSError:
+        return None
+    if hashlib.sha256(raw).hexdigest() != wanted:
+        progress(0, 1, f"cached weights {path.name} are damaged: training again")
+        return None
+    state: dict[str, Tensor] = load(raw)
+    return state
+
+
+def _write(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Writes weights and their hash, each atomically; a race of two writers ends whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    raw = save({name: tensor.contiguous() for name, tensor in state.items()})
+    digest = hashlib.sha256(raw).hexdigest().encode()
+    for target, content in ((path, raw), (path.with_suffix(".sha256"), digest)):
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        temporary.write_bytes(content)
+        temporary.replace(target)
+
+
+def _train(model: nn.Module, data: Split, recipe: Recipe, progress: Progress) -> None:
+    generator = torch.Generator().manual_seed(recipe.seed)
+    steps = data.n // recipe.batch
+    optimiser = _optimiser(model, recipe)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, recipe.rate, total_steps=recipe.epochs * steps
+    )
+    with _deterministic():
+        model.train()
+        for epoch in range(recipe.epochs):
+            total = 0.0
+            order = torch.randperm(data.n, generator=generator)
+            for rows in torch.split(order[: steps * recipe.batch], recipe.batch):
+                inputs = _shifted(data.inputs[rows], recipe.shift, generator)
+                loss = F.cross_entropy(model(inputs), data.labels[rows])
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                schedule.step()
+                total += float(loss.detach())
+            progress(epoch + 1, recipe.epochs, f"epochs, loss {total / steps:.3f}")
+        model.eval()
+
+
+def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    weights, decay = model.parameters(), recipe.weight_decay
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(weights, lr=recipe.rate, weight_decay=decay)
+    return torch.optim.SGD(
+        weights, lr=recipe.rate, weight_decay=decay, momentum=0.9, nesterov=True
+    )
+
+
+def _shifted(images: Tensor, shift: int, generator: torch.Generator) -> Tensor:
+    if shift == 0:
+        return images
+    rows, columns = torch.randint(-shift, shift + 1, (2,), generator=generator).tolist()
+    return torch.roll(images, (rows, columns), (2, 3))
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Initial weights come from torch's global generator; it is put back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(THREADS)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.set_num_threads(threads)

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from quant.errors import InfeasibleError, UsageError
+from spaces.constraints import (
+    Constraint,
+    check_feasible,
+    feasible_mask,
+    parse_constraints,
+    reachable,
+)
+from tests.support.toy import ToyCosts, toy_space
+
+SPACE = toy_space(groups=3, choices=2)
+COSTS = ToyCosts(SPACE)
+TABLES = {name: COSTS.table(name) for name in COSTS.metrics}
+FLOAT = {"size_bytes": 480.0, "latency_ms": 0.5}
+
+
+def test_absolute_and_relative_limits_are_read():
+    assert parse_constraints([{"size_bytes": 60000}, {"latency_ms": "0.5x"}]) == (
+        Constraint("size_bytes", 60000.0),
+        Constraint("latency_ms", 0.5, relative=True),
+    )
+    assert parse_constraints({"bops": "1e9"}) == (Constraint("bops", 1e9),)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([{"size": 1}], "(?s)unknown metric 'size'.*did you mean 'size_bytes'"),
+        ([{"size_bytes": -3}], "limit of size_bytes is -3"),
+        ([{"size_bytes": 0}], "limit of size_bytes is 0"),
+        ([{"size_bytes": "big"}], "(?s)limit of size_bytes is 'big'.*0.25x"),
+        ([{"size_bytes": True}], "limit of size_bytes is True"),
+        ([{"size_bytes": float("nan")}], "limit of size_bytes is nan"),
+        (["size_bytes"], "expected: metric: limit"),
+        ("size_bytes", "a list of metric: limit"),
+    ],
+)
+def test_bad_limits_are_refused(items, message):
+    with pytest.raises(UsageError, match=message):
+        parse_constraints(items)
+
+
+def test_the_reachable_range_leaves_baseline_choices_out():
+    # 8 x (4, 5, 6) weights of 2 or 3 bits; float32 would be 480 bytes.
+    assert reachable(TABLES["size_bytes"], SPACE.sizes) == (30.0, 45.0)
+
+
+def test_relative_limits_become_absolute():
+    (item,) = check_feasible([Constraint("size_bytes", 0.075, True)], TABLES, SPACE, FLOAT)
+    assert item == Constraint("size_bytes", 36.0)
+
+
+def test_an_unreachable_limit_prints_the_range_and_the_binding_layers():
+    with pytest.raises(InfeasibleError) as caught:
+        check_feasible([Constraint("size_bytes", 29.0)], TABLES, SPACE, FLOAT)
+    assert str(caught.value) == (
+        "size_bytes <= 29 cannot be reached\n"
+        "  at: space.constraints.size_bytes\n"
+        "  expected: 30 to 45; at their cheapest, most is taken by layer2 (12), layer1 (10), "
+        "layer0 (8)\n"
+        "  fix: set the limit to at least 30, or offer cheaper choices"
+    )
+
+
+def test_a_metric_the_device_lacks_is_refused():
+    with pytest.raises(UsageError, match="unknown metric 'energy_mj'"):
+        check_feasible([Constraint("energy_mj", 1.0)], TABLES, SPACE, FLOAT)
+
+
+def test_the_mask_is_true_where_every_limit_holds():
+    costs = {"size_bytes": np.array([1.0, 2.0, 3.0]), "latency_ms": np.array([3.0, 2.0, 1.0])}
+    limits = [Constraint("size_bytes", 2.0), Constraint("latency_ms", 2.0)]
+    assert feasible_mask(limits, costs).tolist() == [False, True, False]
+    assert feasible_mask([], costs).all()
