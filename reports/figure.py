@@ -32,11 +32,13 @@ class Table:
         columns: headings with units.
         rows: one tuple per row, as long as ``columns``.
         note: what was left out, if anything.
+        snippet: text worth copying, for example rules for a configuration file.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    snippet: str = ""
 
 
 class Figure(Protocol[I]):

@@ -43,7 +43,16 @@ def _plot(item: Drawn) -> list[object]:
     )
     note = item.table.note if item.table else ""
     caption = el("figcaption", note, class_="muted small") if note else None
-    return [plot, caption, data_table(item)]
+    return [plot, caption, data_table(item), snippet(item)]
+
+
+def snippet(item: Drawn) -> Html | None:
+    """Text worth copying that belongs to a figure, folded."""
+    if item.table is None or not item.table.snippet:
+        return None
+    button = el("button", "Copy", data_text=item.table.snippet)
+    summary = el("summary", "Rules that keep the most sensitive layers wide")
+    return el("details", summary, el("pre", item.table.snippet, tabindex="0"), button)
 
 
 def data_table(item: Drawn) -> Html | None:

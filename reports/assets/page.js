@@ -258,6 +258,8 @@ function frontTraces(plot) {
     const list = { front: rows, picks: trace.customdata, test: rows.filter((row) => D.tests[row]) }[trace.meta]
       || trace.customdata;
     const made = { ...trace, customdata: list, x: at(list, state.x), y: at(list, state.y) };
+    if (trace.meta === "candidates")
+      made.marker = { ...trace.marker, opacity: themeNow() === "dark" ? 0.85 : 0.55 };
     if (trace.meta === "picks") made.visible = D.costs.includes(state.x) && state.y === D.quality ? true : "legendonly";
     if (trace.meta === "test") {
       made.y = list.map((row) => D.tests[row][state.y]);
@@ -308,6 +310,7 @@ function firstView(traces, key, log) {
   const base = traces.filter((trace) => trace.meta === "baselines").flatMap((trace) => trace[key]);
   const high = Math.max(...front);
   const near = key === "x" ? base.filter((value) => value <= 1.34 * high) : base;
+  if (key === "x" && D.int8 !== null) near.push(C[state.x][D.int8]);
   const values = [...front, ...near].filter((value) => value !== null && (!log || value > 0));
   let [low, top] = [Math.min(...values), Math.max(...values)];
   if (log) [low, top] = [Math.log10(low), Math.log10(top)];
@@ -476,6 +479,7 @@ const themeNow = () => chosenTheme || (dark.matches ? "dark" : "light");
 function applyTheme(theme = themeNow()) {
   document.documentElement.dataset.theme = theme;
   for (const plot of all(".plot")) if (plot.data) Plotly.relayout(plot, { template: D.templates[theme] });
+  showFront(false);
 }
 
 // ---------------------------------------------------------------- state
@@ -580,8 +584,9 @@ const ACTIONS = {
 function onClick(event) {
   const target = event.target.closest("button, tr[data-row]");
   if (!target) return;
-  const { export: id, select: chosen, choose, sort, action, row } = target.dataset;
-  if (id) copyText(exportCommand(ROW_OF.get(id)), target);
+  const { export: id, select: chosen, choose, sort, action, row, text } = target.dataset;
+  if (text) copyText(text, target);
+  else if (id) copyText(exportCommand(ROW_OF.get(id)), target);
   else if (chosen) { select(ROW_OF.get(chosen)); byId("front").scrollIntoView(); }
   else if (choose) { if (byId("axis-x")) setAxes(choose, state.y); else chooseCost(choose); }
   else if (sort) { list.down = list.sort === sort && !list.down; list.sort = sort; showCandidates(); }
@@ -628,7 +633,7 @@ function wire() {
   on("next", "click", () => { list.page += 1; showCandidates(); });
   on("csv", "click", () => download(`${D.study}-candidates.csv`, csv()));
   dark.addEventListener("change", () => applyTheme());
-  addEventListener("hashchange", () => { readHash(); setAxes(state.x, state.y); refresh(); });
+  addEventListener("hashchange", () => { if (!location.hash.includes("=")) return; readHash(); setAxes(state.x, state.y); refresh(); });
   addEventListener("beforeprint", () => { all(".plot").forEach((plot) => plot.offsetParent && drawOne(plot)); applyTheme("light"); });
   addEventListener("afterprint", () => applyTheme());
 }

@@ -26,6 +26,8 @@ SHOWN = 3000
 """Dominated candidates above this number are thinned by a grid; all others always stay."""
 
 GRID = 64
+NEAR = 1.34
+INT8 = "w8a8"
 PICK_NAMES = {"accurate": "most accurate", "knee": "knee", "smallest": "cheapest within tolerance"}
 
 
@@ -288,8 +290,9 @@ def y_range(info: FrontInfo) -> list[float]:
 
 
 def x_range(info: FrontInfo) -> list[float]:
-    """First view: the front and what costs up to a third more than its end."""
-    near = info.baselines.x[info.baselines.x <= 1.34 * info.front.x.max()]
+    """First view: the front, uniform int8, and baselines up to a third beyond the front's end."""
+    is_int8 = np.array([name == INT8 for name in info.baselines.labels], dtype=np.bool_)
+    near = info.baselines.x[is_int8 | (info.baselines.x <= NEAR * info.front.x.max())]
     values = np.concatenate([info.front.x, near])
     low, high = float(values.min()), float(values.max())
     pad = 0.05 * (high - low) or 0.05 * high or 1.0

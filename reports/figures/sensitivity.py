@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,6 +49,7 @@ class SensitivityInfo:
         truth: Spearman correlation of scores summed over a policy with its measured loss, or
             NaN when too few policies were evaluated.
         policies: number of policies behind ``truth``.
+        rules: YAML that keeps the most sensitive layers wide.
     """
 
     kind: str
@@ -55,6 +58,7 @@ class SensitivityInfo:
     left_out: int
     truth: float
     policies: int
+    rules: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class SensitivityFigure:
         shown = layers[:LONGEST]
         texts = sorted(rows["choice"].unique(), key=lambda text: (_bits(text), text))
         truth, policies = rank_agreement(data, self.kind)
-        return SensitivityInfo(
+        info = SensitivityInfo(
             self.kind,
             tuple(shown),
             tuple(lollipop(rows[rows["choice"] == text], text, shown) for text in texts),
@@ -92,6 +96,7 @@ class SensitivityFigure:
             truth,
             policies,
         )
+        return replace(info, rules=keep_rules(data, info))
 
     def plot(self, info: SensitivityInfo) -> go.Figure:
         """A row per layer, a dot per choice, on a logarithmic axis."""
@@ -131,7 +136,7 @@ class SensitivityFigure:
             for i, name in enumerate(info.layers)
         )
         left_out = f" {info.left_out} less sensitive layers are left out." if info.left_out else ""
-        return Table(columns, rows, agreement_text(info) + left_out)
+        return Table(columns, rows, agreement_text(info) + left_out, info.rules)
 
 
 def variants(data: ReportData) -> list[SensitivityFigure]:
@@ -192,6 +197,17 @@ def score_table(data: ReportData, kind: str) -> Floats:
         if choice in places[group]:
             table[group, places[group][choice]] = value
     return table
+
+
+def keep_rules(data: ReportData, info: SensitivityInfo, top: int = 5) -> str:
+    """Rules for ``conf/space`` that keep the most sensitive layers at their widest choice."""
+    groups = {group.name: group for group in data.space.groups}
+    lines = ["rules:"]
+    for name in info.layers[:top]:
+        widest = max(groups[name].choices, key=lambda choice: choice.weight.bits)
+        pattern = json.dumps(f"^{re.escape(name)}$", ensure_ascii=False)
+        lines.append(f"  - {{name: {pattern}, choices: [{json.dumps(widest.text)}]}}")
+    return "\n".join(lines)
 
 
 def agreement_text(info: SensitivityInfo) -> str:

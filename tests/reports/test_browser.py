@@ -211,3 +211,43 @@ def test_print_shows_light_colours_and_no_controls(page):
     finally:
         page.call("Emulation.setEmulatedMedia", media="")
         page.eval("dispatchEvent(new Event('afterprint'))")
+
+
+def test_copied_override_means_exactly_the_selected_policy(chromium, hostile):
+    import shlex
+
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from reports.data import load_run
+    from spaces.config import SpaceConfig
+
+    chromium.size(1280, 900)
+    chromium.open(render_report(hostile))
+    (word,) = shlex.split(chromium.eval("override(state.row)"))
+    override = OverridesParser.create().parse_override(word)
+    assert override.key_or_group == "space.rules"
+    content = {"name": "x", "weights": ["int4src"], "activations": ["int8ut"]}
+    config = SpaceConfig.from_dict({**content, "rules": override.value()})
+    data = load_run(hostile)
+    policy = data.space.policy(data.codes(chromium.eval("C.codes[state.row]")))
+    for layer, rule in zip(data.space.layers, config.rules, strict=True):
+        assert rule.matches(layer, len(data.space.layers))
+        assert [choice.text for choice in rule.choices] == [policy.choices[layer.name]]
+
+
+def test_awkward_names_survive_shell_and_hydra(page):
+    import shlex
+
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    for name in ("a'b", 'a"b', "a\\", 'a\\"b', "a b", "a,b", "a]b", "ü"):
+        script = f"shellWord(`x=${{quoted({json.dumps(name)})}}`)"
+        (word,) = shlex.split(page.eval(script))
+        assert OverridesParser.create().parse_override(word).value() == name
+
+
+def test_contents_links_keep_the_view(page):
+    page.eval("select(D.fronts[state.x][2])")
+    row = page.eval("state.row")
+    page.eval("document.querySelector('nav.contents a').click()")
+    assert page.eval("state.row") == row

@@ -138,3 +138,17 @@ def test_payload_rows_are_the_unique_candidates(data):
 
 def test_loading_twice_gives_the_same_page(demo):
     assert page_html(load_run(demo)) == page_html(load_run(demo))
+
+
+def test_several_devices_share_one_report(data):
+    from reports.fronts import CostInfo, rebuild_front
+
+    board = data.table["latency_ms"] * 3 + data.table["size_bytes"] * 1e-6
+    table = data.table.assign(**{"latency_ms@board": board})
+    costs = {**data.front.costs, "latency_ms@board": CostInfo("simulated", "board model")}
+    front = rebuild_front(table, "ce", costs, 0.01, (), data.front.reference)
+    page = page_html(dataclasses.replace(data, table=table, front=front))
+    assert "Latency on board" in page
+    assert "predicted latency on board (ms), simulated table" in page
+    assert "The latency table is simulated, not measured" in page
+    assert 'id="fig-bits-latency_ms-board"' in page

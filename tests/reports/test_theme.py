@@ -27,7 +27,7 @@ def lab(colour, matrix):
 @pytest.mark.parametrize("matrix", BLINDNESS.values(), ids=BLINDNESS)
 def test_strategy_colours_differ_for_every_kind_of_sight(matrix):
     seen = [lab(colour, matrix) for colour in theme.SERIES]
-    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) >= 12
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) >= 16
 
 
 def test_text_contrast():

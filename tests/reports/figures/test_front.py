@@ -134,3 +134,13 @@ def test_thinning_spares_lonely_points():
     crowd = np.random.default_rng(0).normal(0, 0.01, (1000, 2))
     lonely = np.array([[5.0, 5.0], [-5.0, 5.0]])
     assert {1000, 1001} <= set(thin(np.vstack([crowd, lonely]), 50))
+
+
+def test_first_view_always_holds_uniform_int8(data):
+    heavy = data.table.copy()
+    heavy.loc[heavy["tag"] == "w8a8", "size_bytes"] *= 3
+    figure = FrontFigure("size_bytes")
+    info = figure.prepare(dataclasses.replace(data, table=heavy))
+    low, high = figure.plot(info).layout.xaxis.range
+    assert low < float(heavy.loc[heavy["tag"] == "w8a8", "size_bytes"].iloc[0]) < high
+    assert "fp32" in figure.table(info).note

@@ -77,3 +77,16 @@ def test_without_scores_it_says_so(data):
     (figure,) = variants(without)
     assert "asked for sensitivity" in figure.applicable(without)
     assert [item.kind for item in variants(data)] == ["hutchinson", "sqnr"]
+
+
+def test_rules_pin_exactly_the_most_sensitive_layers(info, data):
+    import yaml
+
+    from spaces.config import SpaceConfig
+
+    content = {"name": "x", "weights": ["int4src"], "activations": ["int8ut"]}
+    config = SpaceConfig.from_dict({**content, **yaml.safe_load(info.rules)})
+    count = len(data.space.layers)
+    for rule, wanted in zip(config.rules, info.layers[:5], strict=True):
+        assert [x.name for x in data.space.layers if rule.matches(x, count)] == [wanted]
+        assert [choice.weight.bits for choice in rule.choices] == [8]
