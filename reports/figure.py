@@ -35,21 +35,32 @@ class Table:
 
 
 class Figure(Protocol[I]):
-    """One figure of one kind.
+    """One figure of one kind; in practice a frozen dataclass."""
 
-    Attributes:
-        name: slug, unique on a page; becomes the element's id.
-        title: heading.
-        question: what a reader asks of it.
-        height: pixels.
-        cost: metric this variant belongs to, empty when it belongs to none.
-    """
+    @property
+    def name(self) -> str:
+        """Slug; with the cost it is unique on a page and becomes the element's id."""
+        ...
 
-    name: str
-    title: str
-    question: str
-    height: int
-    cost: str
+    @property
+    def title(self) -> str:
+        """Heading; variants of one figure share it."""
+        ...
+
+    @property
+    def question(self) -> str:
+        """What a reader asks of it."""
+        ...
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        ...
+
+    @property
+    def cost(self) -> str:
+        """Metric this variant belongs to, empty when it belongs to none."""
+        ...
 
     def applicable(self, data: ReportData) -> str | None:
         """None, or why there is nothing to show."""

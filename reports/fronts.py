@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from search.fronts import by_tag, front_rows
 from search.fronts import picks as pick_rows
@@ -122,7 +123,11 @@ def read_front(data: Mapping[str, Any]) -> Front:
 
 
 def rebuild_front(
-    table: pd.DataFrame, quality: str, costs: Mapping[str, CostInfo], tolerance: float
+    table: pd.DataFrame,
+    quality: str,
+    costs: Mapping[str, CostInfo],
+    tolerance: float,
+    limits: Sequence[str] = (),
 ) -> Front:
     """Fronts and picks computed from a candidate table alone.
 
@@ -131,10 +136,15 @@ def rebuild_front(
         quality: name of the quality objective.
         costs: metrics to build fronts for.
         tolerance: accuracy (a share) the ``smallest`` pick may lose against the float model.
+        limits: budgets like ``size_bytes <= 300000``; points beyond leave the front.
     """
+    within = feasible(table, limits)
     ids = table["policy_id"].tolist()
     tags = by_tag(table)
-    rows = {metric: front_rows(table, quality, metric) for metric in costs}
+    rows = {
+        metric: [row for row in front_rows(table, quality, metric) if within[row]]
+        for metric in costs
+    }
     chosen: list[Pick] = []
     if "fp32" in tags:
         accuracy = float(table["accuracy"].iloc[tags["fp32"]])
@@ -155,6 +165,16 @@ def rebuild_front(
         float_id=ids[tags["fp32"]] if "fp32" in tags else None,
         int8_id=ids[tags["w8a8"]] if "w8a8" in tags else None,
     )
+
+
+def feasible(table: pd.DataFrame, limits: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Rows that keep all budgets, ``bool[n]``; budgets on unknown columns are ignored."""
+    kept = np.ones(len(table), dtype=np.bool_)
+    for text in limits:
+        name, _, limit = str(text).partition("<=")
+        if name.strip() in table:
+            kept &= table[name.strip()].to_numpy(dtype=np.float64) <= float(limit) * (1 + 1e-9)
+    return kept
 
 
 def _cost_info(item: Mapping[str, Any]) -> CostInfo:

@@ -41,17 +41,18 @@ def _plot(item: Drawn) -> list[object]:
     plot = el(
         "div", id=name, class_="plot", role="img", aria_label=item.alt, style=f"height:{height}px"
     )
-    return [plot, data_table(item)]
+    note = item.table.note if item.table else ""
+    caption = el("figcaption", note, class_="muted small") if note else None
+    return [plot, caption, data_table(item)]
 
 
 def data_table(item: Drawn) -> Html | None:
     """The numbers behind a figure, folded."""
     if item.table is None:
         return None
-    note = el("p", item.table.note, class_="muted") if item.table.note else None
     rows = table_html(item.table.columns, item.table.rows, f"Data of: {item.title}")
     scroll = el("div", rows, class_="scroll", tabindex="0", role="region", aria_label=item.title)
-    return el("details", el("summary", "Data"), note, scroll)
+    return el("details", el("summary", "Data"), scroll)
 
 
 def plain_cards(data: ReportData, items: Sequence[Drawn]) -> Html:
@@ -78,7 +79,7 @@ def front_cards(data: ReportData, items: Sequence[Drawn]) -> Html:
     ]
     if main.figure is None:
         return figure_card(main)
-    plot, _ = _plot(main)
+    plot = _plot(main)[0]
     tools = el(
         "div",
         el("label", "Cost ", el("select", id="axis-x")),
@@ -120,7 +121,7 @@ def policy_cards(data: ReportData, items: Sequence[Drawn]) -> Html:
     item = items[0]
     if item.figure is None:
         return figure_card(item)
-    plot, _ = _plot(item)
+    plot = _plot(item)[0]
     tools = el(
         "div",
         el("span", id="policy-name"),
@@ -181,6 +182,7 @@ SPECIAL: dict[str, Layout] = {
     "front": front_cards,
     "policy": policy_cards,
     "hypervolume": paired_cards,
+    "sensitivity": paired_cards,
 }
 
 

@@ -185,7 +185,8 @@ class FrontFigure:
         for limit in info.limits:
             figure.add_vline(limit, line={"dash": "dash", "width": 1}, annotation_text="budget")
         if info.log_y:
-            figure.update_yaxes(type="log", tickvals=log_ticks(info), ticktext=None)
+            ends = np.concatenate([info.front.y, info.baselines.y])
+            figure.update_yaxes(type="log", tickvals=theme.log_ticks(ends.min(), ends.max()))
         figure.update_yaxes(range=y_range(info))
         figure.update_xaxes(range=x_range(info))
         return figure
@@ -284,14 +285,6 @@ def y_range(info: FrontInfo) -> list[float]:
         low, high = np.log10(low), np.log10(high)
     pad = 0.05 * (high - low) or 0.1
     return [low - pad, high + pad]
-
-
-def log_ticks(info: FrontInfo) -> list[float]:
-    """1, 2, 3, 5 times powers of ten over the range of losses."""
-    values = np.concatenate([info.front.y, info.baselines.y])
-    low = int(np.floor(np.log10(values.min()))) - 1
-    high = int(np.ceil(np.log10(values.max())))
-    return [float(f"{m}e{power}") for power in range(low, high + 1) for m in (1, 2, 3, 5)]
 
 
 def x_range(info: FrontInfo) -> list[float]:

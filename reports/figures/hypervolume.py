@@ -288,7 +288,13 @@ def _band(summary: Summary, style: theme.Style) -> list[dict[str, object]]:
     }
     return [
         {**edge, "y": summary.low},
-        {**edge, "y": summary.high, "fill": "tonexty", "opacity": 0.2, "fillcolor": _faint(style)},
+        {
+            **edge,
+            "y": summary.high,
+            "fill": "tonexty",
+            "opacity": 0.2,
+            "fillcolor": theme.faint(style.colour),
+        },
         {
             "x": summary.spent,
             "y": summary.median,
@@ -312,8 +318,3 @@ def _line(curve: Curve, style: theme.Style) -> dict[str, object]:
         "line": {"color": style.colour, "dash": style.dash, "width": 1.75, "shape": "hv"},
         "hovertemplate": f"{curve.strategy} %{{y:.3f}} at %{{x:.3s}}<extra></extra>",
     }
-
-
-def _faint(style: theme.Style) -> str:
-    red, green, blue = (int(style.colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.16)"

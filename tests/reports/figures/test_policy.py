@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from reports.figures.policy import PolicyFigure, bars, default_selection, layer_shares
+from reports.figures.policy import PolicyFigure, bars, default_selection
+from reports.layers import layer_costs
 
 
 def test_default_is_the_knee(data):
@@ -12,10 +13,10 @@ def test_default_is_the_knee(data):
     assert default_selection(without, "size_bytes") == data.front.fronts["size_bytes"][-1]
 
 
-def test_shares_are_the_tables_costs(data):
+def test_layer_costs_are_the_tables(data):
     codes = np.arange(14) % 5
     table = data.tables["latency_ms"][np.arange(14), codes]
-    np.testing.assert_allclose(layer_shares(data, "latency_ms", codes), table / table.sum())
+    np.testing.assert_allclose(layer_costs(data, "latency_ms", codes), table)
 
 
 def test_tied_layers_split_their_groups_cost(data):
@@ -28,7 +29,9 @@ def test_tied_layers_split_their_groups_cost(data):
         tables={"latency_ms": np.array([[3.0, 9.0]])},
     )
     macs = np.array([layer.macs for layer in space.layers[:2]])
-    np.testing.assert_allclose(layer_shares(small, "latency_ms", np.array([1])), macs / macs.sum())
+    np.testing.assert_allclose(
+        layer_costs(small, "latency_ms", np.array([1])), 9.0 * macs / macs.sum()
+    )
 
 
 def test_bars_fill_the_axis_and_small_layers_stay_visible():
