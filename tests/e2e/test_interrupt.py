@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +26,7 @@ def start(tmp_path, runner, evaluations):
     return subprocess.Popen(
         [sys.executable, "-c", code, *words],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])},
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
