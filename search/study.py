@@ -73,7 +73,7 @@ def run_study(plan: Plan, raw: Mapping[str, Any], command: str) -> Outcome:
     files.prepare_run_dir(run_dir, settings.resume)
     with files.lock(run_dir), files.log_to(run_dir / "run.log"):
         log.info("%s", command)
-        _refuse_other_study(run_dir, raw)
+        _refuse_other_study(run_dir, raw, extend=settings.resume == "extend")
         manifest = _manifest(plan, raw, command)
         _write_inputs(run_dir, plan, raw, manifest)
         files.set_status(run_dir, "running")
@@ -339,11 +339,11 @@ def _test_entry(result: Result) -> dict[str, Any]:
     }
 
 
-def _refuse_other_study(run_dir: Path, raw: Mapping[str, Any]) -> None:
+def _refuse_other_study(run_dir: Path, raw: Mapping[str, Any], *, extend: bool) -> None:
     path = run_dir / "config.yaml"
     if path.exists():
         old = yaml.safe_load(path.read_text())
-        refuse_changes(old, json.loads(json.dumps(raw)), str(run_dir.name))
+        refuse_changes(old, json.loads(json.dumps(raw)), run_dir.name, extend=extend)
 
 
 def _manifest(plan: Plan, raw: Mapping[str, Any], command: str) -> dict[str, Any]:
