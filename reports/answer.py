@@ -187,11 +187,21 @@ def verdict(data: ReportData, cost: str) -> Verdict:
     if better is not None:
         detail = f"{better} is better beyond the 95 % interval at no more {title}."
         return Verdict(cost, True, f"Better than uniform int8 at no more {title}", detail)
-    detail = (
-        f"Every front point with less {title} than uniform int8 ({numbers.cost(cost, base[cost])})"
-        f" has a higher loss beyond the 95 % interval{_margin_text(data, cost)}."
-    )
+    detail = f"{_why_none(data, cost, base)}{_margin_text(data, cost)}."
     return Verdict(cost, False, f"Nothing beats uniform int8 on {title}", detail)
+
+
+def _why_none(data: ReportData, cost: str, base: Mapping[str, Any]) -> str:
+    title, at = cost_objective(cost).title, numbers.cost(cost, base[cost])
+    limit = float(base[cost]) * (1.0 - cost_margin(data, cost))
+    entries = [data.front.policies.get(i, {}) for i in data.front.fronts[cost]]
+    if not any(float(entry.get(cost, math.inf)) < limit for entry in entries):
+        beyond = " by more than the table's error" if cost_margin(data, cost) else ""
+        return f"No front point has less {title} than uniform int8 ({at}){beyond}"
+    return (
+        f"Every front point with less {title} than uniform int8 ({at}) loses quality, beyond "
+        "noise or beyond the configured tolerance"
+    )
 
 
 def cheapest_as_good(data: ReportData, cost: str, base: Mapping[str, Any]) -> str | None:

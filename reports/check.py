@@ -128,6 +128,7 @@ def rebuilt(data: ReportData) -> Front:
         data.front.costs,
         tolerance_of(data.config),
         data.manifest.get("constraints", ()),
+        data.front.reference,
     )
 
 

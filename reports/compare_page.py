@@ -198,24 +198,26 @@ def _cost_section(comparison: Comparison, cost: str, drawn: Sequence[Drawn]) -> 
     tables = [
         el("h3", "Final hypervolume"),
         el("p", note, class_="muted") if note else None,
-        _scrolled(table_html(columns, rows, "Final hypervolume")),
+        _scrolled(table_html(columns, rows, f"Final hypervolume, {cost}"), f"hypervolume, {cost}"),
         el("h3", "Chance that the row beats the column"),
-        _scrolled(table_html(("", *(e.name for e in entrants)), matrix, "Pairwise wins")),
+        _scrolled(
+            table_html(("row", *(e.name for e in entrants)), matrix, "Wins"), f"wins, {cost}"
+        ),
     ]
     title = cost_objective(cost).title
     name = f"cost-{cost.replace('@', '-')}"
     return section(name, title.capitalize(), "", *body, el("div", *tables, class_="card"))
 
 
-def _scrolled(table: Html) -> Html:
-    return el("div", table, class_="scroll", tabindex="0", role="region", aria_label="Table")
+def _scrolled(table: Html, name: str) -> Html:
+    return el("div", table, class_="scroll", tabindex="0", role="region", aria_label=name)
 
 
 def _differences(comparison: Comparison) -> Html:
     names = [run.name for run in comparison.runs]
     rows = [(key, *values) for key, values in comparison.differing.items()]
     table = table_html(("key", *names), rows, "Configuration keys that differ")
-    body = _scrolled(table) if rows else el("p", "The configurations are the same.")
+    body = _scrolled(table, "keys") if rows else el("p", "The configurations are the same.")
     return section(
         "keys", "Configuration", "Only keys that differ", el("div", body, class_="card")
     )

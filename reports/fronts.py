@@ -5,6 +5,7 @@ Rebuilding serves runs in progress, runs whose ``front.json`` is lost, and ``--c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,7 @@ def rebuild_front(
     costs: Mapping[str, CostInfo],
     tolerance: float,
     limits: Sequence[str] = (),
+    reference: Mapping[str, Reference] | None = None,
 ) -> Front:
     """Fronts and picks computed from a candidate table alone.
 
@@ -137,6 +139,7 @@ def rebuild_front(
         costs: metrics to build fronts for.
         tolerance: accuracy (a share) the ``smallest`` pick may lose against the float model.
         limits: budgets like ``size_bytes <= 300000``; points beyond leave the front.
+        reference: fixed bounds by metric; knees are looked for below their losses.
     """
     within = feasible(table, limits)
     ids = table["policy_id"].tolist()
@@ -146,11 +149,18 @@ def rebuild_front(
         for metric in costs
     }
     chosen: list[Pick] = []
+    bounds = reference or {}
     if "fp32" in tags:
         accuracy = float(table["accuracy"].iloc[tags["fp32"]])
         for metric, found in rows.items():
             picked = pick_rows(
-                table, found, quality, metric, float_accuracy=accuracy, tolerance=tolerance
+                table,
+                found,
+                quality,
+                metric,
+                float_accuracy=accuracy,
+                tolerance=tolerance,
+                worst=bounds[metric].point[0] if metric in bounds else math.inf,
             )
             chosen += [Pick(p.role, metric, ids[p.row]) for p in picked]
     shown = sorted({row for found in rows.values() for row in found} | set(tags.values()))

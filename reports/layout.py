@@ -50,8 +50,11 @@ def data_table(item: Drawn) -> Html | None:
     """The numbers behind a figure, folded."""
     if item.table is None:
         return None
-    rows = table_html(item.table.columns, item.table.rows, f"Data of: {item.title}")
-    scroll = el("div", rows, class_="scroll", tabindex="0", role="region", aria_label=item.title)
+    words = f"{item.title}, {figure_id(item).removeprefix('fig-').replace('-', ' ')}"
+    rows = table_html(item.table.columns, item.table.rows, f"Data: {words}")
+    scroll = el(
+        "div", rows, class_="scroll", tabindex="0", role="region", aria_label=f"Data: {words}"
+    )
     return el("details", el("summary", "Data"), scroll)
 
 

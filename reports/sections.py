@@ -298,7 +298,7 @@ def computed_how(data: ReportData) -> list[str]:
         "Fronts are computed on search-validation; the test split is read once, for fronts, "
         "baselines and picks.",
         "Knee: the front point farthest below the chord between its ends, both axes normalised to "
-        "the front.",
+        "the front, among points that lose less than guessing.",
         "Hypervolume: area dominated under the stored reference point, as a share of the box "
         "between ideal and reference; the same box for every strategy.",
         f"Latency: {latency_error_text(data)}.",

@@ -132,10 +132,13 @@ function override(row) {
   const rules = D.space.groups.map((group, g) => {
     const layer = D.space.layers.find((item) => item[4] === g)[0];
     const pattern = layer.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-    return { match: `^${pattern}$`, choices: [group.choices[codesOf(row)[g]]] };
+    return `{name:${quoted(`^${pattern}$`)},choices:[${quoted(group.choices[codesOf(row)[g]])}]}`;
   });
-  return `'space.rules=${JSON.stringify(rules)}'`;
+  return shellWord(`space.rules=[${rules.join(",")}]`);
 }
+// Hydra's quoted strings: only quotes, and backslashes before them, are escaped.
+function quoted(text) { return `"${text.replace(/(\\*)"/g, '$1$1\\"').replace(/(\\+)$/, "$1$1")}"`; }
+function shellWord(text) { return `'${text.replace(/'/g, "'\\''")}'`; }
 function showPanel() {
   const row = state.row;
   const panel = byId("panel");

@@ -13,7 +13,7 @@ import numpy as np
 
 from reports import numbers, theme
 from reports.data import axis_label
-from reports.figure import Table, blank
+from reports.figure import Table, blank, compact
 from reports.fronts import cost_objective
 from search.fronts import plane
 from search.objectives import objective
@@ -169,7 +169,7 @@ def _band(surface: Surface, info: AttainmentInfo, style: theme.Style) -> list[di
     reached = np.isfinite(surface.high)
     name = f"{surface.strategy} (n={surface.seeds})"
     edge = {
-        "x": info.grid[reached],
+        "x": compact(info.grid[reached]),
         "mode": "lines",
         "line": {"width": 0, "shape": "hv", "color": style.colour},
         "legendgroup": name,
@@ -178,16 +178,16 @@ def _band(surface: Surface, info: AttainmentInfo, style: theme.Style) -> list[di
     }
     median = np.isfinite(surface.median)
     return [
-        {**edge, "y": _shown(info, surface.low)[reached]},
+        {**edge, "y": compact(_shown(info, surface.low)[reached])},
         {
             **edge,
-            "y": _shown(info, surface.high)[reached],
+            "y": compact(_shown(info, surface.high)[reached]),
             "fill": "tonexty",
             "fillcolor": theme.faint(style.colour),
         },
         {
-            "x": info.grid[median],
-            "y": _shown(info, surface.median)[median],
+            "x": compact(info.grid[median]),
+            "y": compact(_shown(info, surface.median)[median]),
             "name": name,
             "mode": "lines",
             "line": {"width": 2.25, "shape": "hv", "color": style.colour, "dash": style.dash},

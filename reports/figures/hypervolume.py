@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports import numbers, theme
-from reports.figure import Table, blank
+from reports.figure import Table, blank, compact
 from search.fronts import plane
 from search.pareto import Floats, anytime_hypervolume, normalised_hypervolume
 
@@ -279,7 +279,7 @@ def _repeated(curves: tuple[Curve, ...], strategies: tuple[str, ...]) -> list[st
 def _band(summary: Summary, style: theme.Style) -> list[dict[str, object]]:
     name = f"{summary.strategy} (n={summary.seeds})"
     edge = {
-        "x": summary.spent,
+        "x": compact(summary.spent),
         "mode": "lines",
         "line": {"width": 0, "color": style.colour, "shape": "hv"},
         "legendgroup": name,
@@ -287,17 +287,17 @@ def _band(summary: Summary, style: theme.Style) -> list[dict[str, object]]:
         "hoverinfo": "skip",
     }
     return [
-        {**edge, "y": summary.low},
+        {**edge, "y": compact(summary.low)},
         {
             **edge,
-            "y": summary.high,
+            "y": compact(summary.high),
             "fill": "tonexty",
             "opacity": 0.2,
             "fillcolor": theme.faint(style.colour),
         },
         {
-            "x": summary.spent,
-            "y": summary.median,
+            "x": compact(summary.spent),
+            "y": compact(summary.median),
             "name": name,
             "mode": "lines",
             "line": {"color": style.colour, "dash": style.dash, "width": 2.25, "shape": "hv"},

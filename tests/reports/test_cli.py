@@ -87,3 +87,58 @@ def test_help_has_examples(capsys):
     code, out, _ = run(capsys, "--help")
     assert code == 0
     assert out.count("bitfront-report") >= 3
+
+
+def test_check_passes_and_fails(copy, capsys):
+    code, out, _ = run(capsys, copy, "--check")
+    assert code == 0
+    assert "FAIL" not in out
+    front = json.loads((copy / "front.json").read_text())
+    front["hypervolume"]["size_bytes"]["all"] = 0.999
+    (copy / "front.json").write_text(json.dumps(front))
+    code, out, _ = run(capsys, copy, "--check")
+    assert code == 4
+    assert "FAIL" in out
+
+
+@pytest.mark.parametrize("kind", ["md", "csv", "json"])
+def test_text_formats_go_to_stdout(copy, capsys, kind):
+    code, out, err = run(capsys, copy, "--format", kind)
+    assert code == 0
+    assert "size_bytes" in out or "weight size" in out
+    assert err == ""
+    assert not (copy / "report.html").exists()
+
+
+def test_comparing_one_run_is_refused(copy, capsys):
+    code, _, err = run(capsys, copy, "--compare")
+    assert code == 2
+    assert "nothing to compare" in err
+
+
+def test_a_directory_of_runs_renders_each_and_reports_the_bad_one(copy, capsys):
+    other = copy.parent / "other"
+    shutil.copytree(copy, other)
+    (other / "layers.json").unlink()
+    code, out, err = run(capsys, copy.parent)
+    assert code == 4
+    assert out.strip().endswith("demo/report.html")
+    assert "layers.json is missing" in err
+
+
+def test_index(copy, capsys):
+    code, out, _ = run(capsys, copy.parent, "--index")
+    assert code == 0
+    assert out.strip().endswith("runs/index.html")
+
+
+def test_modes_exclude_each_other(copy, capsys):
+    code, _, err = run(capsys, copy, "--check", "--index")
+    assert code == 2
+    assert "not allowed with" in err
+
+
+def test_output_goes_with_compare(copy, capsys):
+    code, _, err = run(capsys, copy, "--output", "x.html")
+    assert code == 2
+    assert "--compare only" in err

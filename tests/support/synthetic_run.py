@@ -333,6 +333,7 @@ def make_front(space, judge, table, recipe):
             metric,
             float_accuracy=float(table["accuracy"].iloc[tags["fp32"]]),
             tolerance=0.01,
+            worst=reference.point[0],
         )
         front["picks"] += [
             {"role": pick.role, "cost": metric, "policy_id": ids[pick.row]} for pick in chosen
