@@ -40,7 +40,7 @@ def quality_key(task: Task, method: Method, split: str, rung: int, policy: Polic
         split,
         repr(method),
         str(rung),
-        policy.canonical,
+        policy.digest,
     )
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:24]
 

@@ -60,6 +60,8 @@ def run_jobs(
 
         size = sum(array.nbytes for array in arrays.values())
         _start(ray, workers, address, size)
+        # Ray's start replaces the handlers of SIGINT and SIGTERM; ours end a study in order.
+        stop.install()
         stop_file = os.path.join(storage, "stop")  # noqa: PTH118 - crosses to workers as text
         with _announce(stop, stop_file):
             tuner = tune.Tuner(

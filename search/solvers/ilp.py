@@ -1,51 +1,67 @@
 """Choice per group by integer programming (HAWQ-V3, arXiv 2011.10680, section 3.4).
 
-Minimise ``sum s[g, c_g]`` subject to ``sum t_k[g, c_g] <= limit_k`` with one binary variable
-per (group, choice). Scores can be as small as 1e-11; solvers stop at absolute tolerances, so
-objective and constraints are scaled first, ``gapRel`` is 0, and the solution's status and
-feasibility are checked again here.
+Minimise ``sum s[g, c_g]`` within any number of limits, with one binary variable per (group,
+choice). A limit on a sum is a linear constraint, its transition terms are linearised over pairs
+of choices; a limit on a maximum (peak memory) forbids choices.
+
+Solvers stop at absolute tolerances and scores can be as small as 1e-11, so objective and
+constraints are scaled first, ``gapRel`` is 0, and status and feasibility are checked again
+here, the latter in exact sums. A policy that exceeds a limit by less than the solver's
+tolerance is excluded and the program is solved again: budgets are hard.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pulp
 
-from quant.errors import InfeasibleError, UsageError, unknown
-
-Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int64]
+from quant.errors import InfeasibleError, unknown
+from search.solvers.problem import (
+    Codes,
+    Cost,
+    Edge,
+    Floats,
+    Problem,
+    as_cost,
+    binding,
+    infeasible,
+    text,
+    totals,
+)
 
 SOLVERS = ("cbc", "highs")
 SCALE = 1e3
-SLACK = 1e-9
+ATTEMPTS = 50
+
+Picks = Mapping[tuple[int, int], pulp.LpVariable]
+Term = tuple[pulp.LpVariable, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Limit:
-    """``sum cost[g, c_g] <= limit`` for one cost table ``float[groups, choices]``."""
+    """An upper bound on a cost; a plain table ``float[groups, choices]`` is a sum."""
 
-    cost: Floats
+    cost: Floats | Cost
     limit: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Solution:
     """An optimal assignment and how it was found.
 
     Attributes:
         codes: ``int[groups]``.
-        objective: unscaled score of ``codes``.
-        usage: unscaled cost of each limit.
+        objective: unscaled score of ``codes``, correctly rounded.
+        usage: unscaled cost of each limit, correctly rounded.
         solver: ``"cbc"`` or ``"highs"``.
-        gap: relative gap asked for (always 0).
-        seconds: time in the solver.
+        gap: relative gap, always 0: asked for and, by the solver's status, reached.
+        seconds: wall time of building and solving.
     """
 
     codes: Codes
@@ -56,84 +72,189 @@ class Solution:
     seconds: float
 
 
-def solve(score: Floats, limits: Sequence[Limit], solver: str = "cbc") -> Solution:
+def solve(
+    score: Floats, limits: Sequence[Limit], solver: str = "cbc", names: Sequence[str] = ()
+) -> Solution:
     """Finds the policy of least score within all limits.
 
     Args:
-        score: ``float[groups, choices]``; NaN marks a choice that does not exist.
-        limits: any number of cost limits over the same groups and choices.
+        score: ``float[groups, choices]``; NaN marks a choice that is not offered.
+        limits: any number of limits over the same groups and choices.
         solver: one of :data:`SOLVERS`.
+        names: group names for messages.
 
     Raises:
-        InfeasibleError: a limit is below what is reachable.
-        UsageError: unknown solver, or no choice left in a group.
+        InfeasibleError: a limit, or all together, are below what is reachable; names the
+            groups that bind and the nearest feasible limits.
+        UsageError: unknown solver, or tables :class:`Problem` refuses.
     """
     if solver not in SOLVERS:
         raise unknown("solver", solver, SOLVERS)
-    offered = ~np.isnan(score)
-    if not offered.any(axis=1).all():
-        raise UsageError(f"group {int(np.argmin(offered.any(axis=1)))} has no choice to solve for")
-    _check_reachable(offered, limits)
+    problem = Problem(
+        np.asarray(score, dtype=np.float64),
+        tuple(as_cost(item.cost) for item in limits),
+        tuple(names),
+    )
+    bounds = np.array([item.limit for item in limits], dtype=np.float64)
     started = time.perf_counter()
-    codes = _solve_scaled(score, offered, limits, solver)
+    codes = _within(_reachable(problem, bounds), bounds, solver)
     seconds = time.perf_counter() - started
-    rows = np.arange(len(score))
-    usage = tuple(math.fsum(limit.cost[rows, codes]) for limit in limits)
-    for used, limit in zip(usage, limits, strict=True):
-        if used > limit.limit + SLACK * max(1.0, abs(limit.limit)):
-            msg = f"{solver} returned an infeasible policy: {used} > {limit.limit}"
-            raise RuntimeError(msg)
-    return Solution(codes, math.fsum(score[rows, codes]), usage, solver, 0.0, seconds)
+    objective, usage = totals(problem, codes[None, :])
+    return Solution(codes, float(objective[0]), tuple(usage[0].tolist()), solver, 0.0, seconds)
 
 
-def _check_reachable(offered: npt.NDArray[np.bool_], limits: Sequence[Limit]) -> None:
-    for limit in limits:
-        least = math.fsum(np.where(offered, limit.cost, np.inf).min(axis=1))
-        if least > limit.limit:
-            most = math.fsum(np.where(offered, limit.cost, -np.inf).max(axis=1))
-            raise InfeasibleError(
-                f"limit {limit.limit:g} is below the cheapest policy",
-                expected=f"{least:g} to {most:g}",
-                fix="raise the limit",
-            )
+def _reachable(problem: Problem, bounds: Floats) -> Problem:
+    """The problem without the choices that no policy within the limits can take."""
+    wanted = sorted(range(len(bounds)), key=lambda axis: problem.costs[axis].rule != "max")
+    for axis in wanted:
+        cost, bound = problem.costs[axis], bounds[axis]
+        table = problem.padded(axis, np.inf)
+        least = table.min(axis=1)
+        nearest = float(least.max()) if cost.rule == "max" else math.fsum(least)
+        if cost.edges:
+            continue
+        if nearest > bound:
+            raise infeasible(problem, axis, float(bound), nearest)
+        room = bound if cost.rule == "max" else least[:, None] + (bound - nearest) * (1 + 1e-9)
+        # The cheapest choice stays whatever rounding says.
+        problem = problem.without(problem.offered & (table > np.maximum(room, least[:, None])))
+    return problem
 
 
-def _solve_scaled(
-    score: Floats, offered: npt.NDArray[np.bool_], limits: Sequence[Limit], solver: str
-) -> Codes:
-    problem = pulp.LpProblem("policy", pulp.LpMinimize)
+def _within(problem: Problem, bounds: Floats, solver: str) -> Codes:
+    """Solves until the optimum is within the limits in exact sums."""
+    program, picks = _assignment(problem)
+    program += _sum_of((var, gain) for var, gain in _pairs(picks, _scaled_score(problem)))
+    for terms, room, unit in _rows(problem, bounds, picks, program):
+        program += _sum_of((var, value * unit) for var, value in terms) <= room * unit
+    for _ in range(ATTEMPTS):
+        codes = _optimum(program, picks, problem.groups, solver)
+        if codes is None:
+            raise _together(problem, bounds, solver)
+        if (totals(problem, codes[None, :])[1][0] <= bounds).all():
+            return codes
+        program += _sum_of((picks[g, int(c)], 1.0) for g, c in enumerate(codes)) <= (
+            problem.groups - 1
+        )
+    msg = f"{solver} returned {ATTEMPTS} policies beyond the limits"
+    raise RuntimeError(msg)
+
+
+def _together(problem: Problem, bounds: Floats, solver: str) -> InfeasibleError:
+    """The error for limits that cannot hold at once, with the nearest ones that can.
+
+    Nearest: the largest overshoot, as a share of each cost's range, is as small as possible.
+    """
+    program, picks = _assignment(problem)
+    share = pulp.LpVariable("overshoot", lowBound=0)
+    program += share
+    for terms, room, unit in _rows(problem, bounds, picks, program):
+        span = max(sum(abs(value) for _, value in terms), abs(room))
+        scaled = _sum_of((var, value * unit) for var, value in terms)
+        program += scaled - span * unit * share <= room * unit
+    codes = _optimum(program, picks, problem.groups, solver)
+    if codes is None:
+        msg = f"{solver} found no policy without limits"
+        raise RuntimeError(msg)
+    usage = totals(problem, codes[None, :])[1][0]
+    worst = int(np.argmax((usage - bounds) / np.maximum(np.abs(bounds), 1e-300)))
+    if len(bounds) == 1:
+        return infeasible(problem, 0, float(bounds[0]), float(usage[0]))
+    pairs = list(zip(problem.costs, bounds, usage, strict=True))
+    nearest = ", ".join(f"{cost.name} {text(max(b, u))}" for cost, b, u in pairs)
+    return InfeasibleError(
+        "no policy is within all limits together: "
+        + ", ".join(f"{cost.name} {text(b)}" for cost, b, _ in pairs),
+        where=binding(problem, problem.padded(worst, np.inf).min(axis=1)),
+        expected=f"for example {nearest}",
+        fix="raise the limits to these, or offer these groups cheaper choices",
+    )
+
+
+def _assignment(problem: Problem) -> tuple[pulp.LpProblem, Picks]:
+    """A program in which every group takes exactly one offered choice."""
+    program = pulp.LpProblem("policy", pulp.LpMinimize)
     picks = {
         (int(g), int(c)): pulp.LpVariable(f"x_{g}_{c}", cat="Binary")
-        for g, c in np.argwhere(offered)
+        for g, c in np.argwhere(problem.offered)
     }
-    gains = _scaled(score, offered)
-    problem += pulp.lpSum(float(gains[key]) * var for key, var in picks.items())
-    for g in range(len(score)):
-        problem += pulp.lpSum(var for (row, _), var in picks.items() if row == g) == 1
-    for limit in limits:
-        base = np.where(offered, limit.cost, np.inf).min(axis=1)
-        extra = limit.cost - base[:, None]
-        room = limit.limit - math.fsum(base)
-        unit = SCALE / max(room, float(np.nanmax(np.where(offered, extra, 0.0))), 1e-300)
-        problem += pulp.lpSum(
-            float(extra[key] * unit) * var for key, var in picks.items()
-        ) <= float(room * unit)
-    status = problem.solve(_solver(solver))
-    if pulp.LpStatus[status] != "Optimal":
-        msg = f"{solver} ended with status {pulp.LpStatus[status]} on a feasible problem"
+    for g in range(problem.groups):
+        program += _sum_of((picks[g, int(c)], 1.0) for c in _choices(problem, g)) == 1
+    return program, picks
+
+
+def _rows(
+    problem: Problem, bounds: Floats, picks: Picks, program: pulp.LpProblem
+) -> Iterator[tuple[list[Term], float, float]]:
+    """Terms, right-hand side and scale of each limit on a sum, less its cheapest choices."""
+    for axis, cost in enumerate(problem.costs):
+        if cost.rule == "max":
+            continue
+        base = problem.padded(axis, np.inf).min(axis=1)
+        terms = list(_pairs(picks, cost.table - base[:, None]))
+        for number, edge in enumerate(cost.edges):
+            terms += _linked(edge, f"y_{axis}_{number}", problem, picks, program)
+        room = float(bounds[axis]) - math.fsum(base)
+        largest = max(abs(room), *(abs(value) for _, value in terms))
+        yield terms, room, SCALE / largest if largest > 0 else 1.0
+
+
+def _linked(
+    edge: Edge, name: str, problem: Problem, picks: Picks, program: pulp.LpProblem
+) -> Iterator[Term]:
+    """Variables that are 1 for the pair of choices taken: rows and columns sum to the picks."""
+    first, second = _choices(problem, edge.first), _choices(problem, edge.second)
+    pair = {
+        (int(i), int(j)): pulp.LpVariable(f"{name}_{i}_{j}", lowBound=0)
+        for i in first
+        for j in second
+    }
+    for i in first:
+        program += (
+            _sum_of((pair[int(i), int(j)], 1.0) for j in second) == picks[edge.first, int(i)]
+        )
+    for j in second:
+        program += (
+            _sum_of((pair[int(i), int(j)], 1.0) for i in first) == picks[edge.second, int(j)]
+        )
+    return ((var, float(edge.cost[key])) for key, var in pair.items())
+
+
+def _optimum(program: pulp.LpProblem, picks: Picks, groups: int, solver: str) -> Codes | None:
+    """Codes of an optimal solution, or None when there is provably none."""
+    status = program.solve(_solver(solver))
+    if status == pulp.LpStatusInfeasible:
+        return None
+    if status != pulp.LpStatusOptimal or program.sol_status != pulp.LpSolutionOptimal:
+        msg = f"{solver} ended with status {pulp.LpStatus[status]}"
         raise RuntimeError(msg)
-    chosen = np.full(len(score), -1, dtype=np.int64)
+    codes = np.full(groups, -1, dtype=np.int64)
     for (g, c), var in picks.items():
         if var.value() is not None and var.value() > 0.5:
-            chosen[g] = c
-    return chosen
+            codes[g] = c
+    if (codes < 0).any():
+        msg = f"{solver} left group {int(np.argmin(codes))} without a choice"
+        raise RuntimeError(msg)
+    return codes
 
 
-def _scaled(score: Floats, offered: npt.NDArray[np.bool_]) -> Floats:
+def _scaled_score(problem: Problem) -> Floats:
     """Scores shifted to start at 0 in each group and scaled so that the largest is SCALE."""
-    shifted = score - np.where(offered, score, np.inf).min(axis=1)[:, None]
-    largest = float(np.nanmax(np.where(offered, shifted, 0.0)))
-    return shifted * (SCALE / largest) if largest > 0 else np.zeros_like(score)
+    shifted: Floats = problem.score - np.nanmin(problem.score, axis=1)[:, None]
+    largest = float(np.nanmax(shifted))
+    return shifted * (SCALE / largest) if largest > 0 else shifted
+
+
+def _pairs(picks: Picks, table: Floats) -> Iterator[Term]:
+    return ((var, float(table[key])) for key, var in picks.items())
+
+
+def _sum_of(terms: Iterator[Term]) -> pulp.LpAffineExpression:
+    return pulp.LpAffineExpression(list(terms))
+
+
+def _choices(problem: Problem, group: int) -> npt.NDArray[np.int64]:
+    return np.flatnonzero(problem.offered[group])
 
 
 def _solver(name: str) -> pulp.LpSolver:
