@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 ORDER = 50
 BAND_SEEDS = 3
 GRID = 160
+WIDE = 200.0
+"""Ratio of last to first cost from which the axis is logarithmic."""
+
 SPENT = {
     "evaluations": "evaluation-equivalents, scores included",
     "seconds": "seconds of the trial, scores included",
@@ -138,7 +141,10 @@ class HypervolumeFigure:
             xaxis_title=SPENT[info.spent],
             yaxis_title="hypervolume (share of box)",
         )
-        figure.update_xaxes(rangemode="tozero")
+        start, end = spent_range(info)
+        # One strategy's scores can cost a hundred times another's evaluations.
+        log = start > 0 and end > WIDE * start
+        figure.update_xaxes(type="log" if log else "linear", rangemode="tozero")
         for summary in info.summaries:
             for trace in _band(summary, styles[summary.strategy]):
                 figure.add_scatter(**trace)
@@ -146,9 +152,8 @@ class HypervolumeFigure:
         for curve in info.curves:
             if curve.strategy not in banded:
                 figure.add_scatter(**_line(curve, styles[curve.strategy]))
-        end = max(float(curve.spent[-1]) for curve in info.curves)
         figure.add_scatter(
-            x=[0, end],
+            x=[start if log else 0.0, end],
             y=[info.uniform] * 2,
             name="uniform policies",
             mode="lines",
@@ -201,6 +206,14 @@ def variants(data: ReportData) -> list[HypervolumeFigure]:
     ]
 
 
+def spent_range(info: HypervolumeInfo) -> tuple[float, float]:
+    """Least cost of a first candidate and greatest cost of a last one."""
+    return (
+        min(float(curve.spent[0]) for curve in info.curves),
+        max(float(curve.spent[-1]) for curve in info.curves),
+    )
+
+
 def share_of(data: ReportData, cost: str, rows: pd.DataFrame) -> float:
     """Normalised hypervolume of some candidates under the stored reference point."""
     reference = data.front.reference[cost]
@@ -230,7 +243,8 @@ def summarise(curves: tuple[Curve, ...], strategy: str) -> Summary:
     """Quartiles over the seeds of a strategy, from where all seeds have begun."""
     own = [curve for curve in curves if curve.strategy == strategy]
     start = max(curve.spent[0] for curve in own)
-    grid = np.linspace(start, max(curve.spent[-1] for curve in own), GRID)
+    end = max(curve.spent[-1] for curve in own)
+    grid = np.geomspace(start, end, GRID) if start > 0 else np.linspace(start, end, GRID)
     values = np.array([step(curve, grid) for curve in own])
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
     return Summary(strategy, len(own), grid, median, low, high)

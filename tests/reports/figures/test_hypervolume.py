@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -98,3 +100,11 @@ def test_single_seeds_are_drawn_as_steps_of_improvement(figure, data):
 
 def test_variants_cover_both_axes_and_all_costs(data):
     assert len(variants(data)) == 4
+
+
+@pytest.mark.parametrize(("scores", "axis"), [(12.0, "linear"), (900.0, "log")])
+def test_costly_scores_make_the_axis_logarithmic(data, scores, axis):
+    spent = data.table["n_forward"].where(data.table["n_forward"] == 0, scores)
+    figure = HypervolumeFigure("size_bytes", "evaluations")
+    costly = dataclasses.replace(data, table=data.table.assign(n_forward=spent))
+    assert figure.plot(figure.prepare(costly)).layout.xaxis.type == axis
