@@ -186,7 +186,7 @@ def _cost_section(comparison: Comparison, cost: str, drawn: Sequence[Drawn]) -> 
         middle = f"{sorted(entrant.finals)[len(entrant.finals) // 2]:.4f}"
         rows.append((entrant.name, len(entrant.finals), middle, f"{low:.4f} to {high:.4f}"))
     fewest = min(len(entrant.finals) for entrant in entrants)
-    note = f"{fewest} seeds: indicative only, claims need 10." if fewest < 10 else ""
+    note = f"Seeds per strategy: {fewest}; indicative only, claims need 10." if fewest < 10 else ""
     wins = win_matrix(entrants)
     matrix = [
         (entrant.name, *("–" if i == j else f"{wins[i, j]:.2f}" for j in range(len(entrants))))

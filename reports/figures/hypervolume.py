@@ -192,7 +192,11 @@ class HypervolumeFigure:
         rows.append(("uniform policies", "", f"{info.uniform:.4f}", ""))
         rows.append(("everything together", "", f"{info.together:.4f}", ""))
         fewest = min((int(row[1]) for row in rows if row[1]), default=0)
-        note = f"{fewest} seeds: indicative only, claims need 10. " if fewest < 10 else ""
+        note = (
+            f"Seeds per strategy: {fewest}; indicative only, claims need 10. "
+            if fewest < 10
+            else ""
+        )
         columns = ("strategy", "seeds", "final (median)", "difference to random [95 %]")
         return Table(columns, tuple(rows), f"{note}Reference point: {info.why}.")
 
