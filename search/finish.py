@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from search import files, fronts
 from search.evaluate import Evaluator
@@ -141,14 +142,32 @@ def _plain(value: Any) -> Any:
 
 
 def _read_test_split(plan: Plan, evaluator: Evaluator, front: dict[str, Any]) -> None:
+    """Adds ``test`` to every kept policy; losses are compared with uniform int8 in pairs."""
     bar = Bar("test split")
-    items = list(front["policies"].values())
-    for number, item in enumerate(items, start=1):
+    int8 = front["uniform_int8"]
+    # Uniform int8 first: the others are compared with it sample by sample.
+    order = sorted(front["policies"], key=lambda policy_id: policy_id != int8)
+    base: Tensor | None = None
+    for number, policy_id in enumerate(order, start=1):
+        item = front["policies"][policy_id]
         policy = plan.space.policy(decode_codes(item["codes"]))
-        result = evaluator.evaluate([policy], split="test")[0]
-        if result.ok:
-            item["test"] = _test_entry(result)
-        bar(number, len(items), "policies")
+        result, losses = evaluator.evaluate_each(policy, "test")
+        if losses is not None:
+            base = losses if policy_id == int8 else base
+            item["test"] = _test_entry(result) | _paired(losses, base)
+        bar(number, len(order), "policies")
+
+
+def _paired(losses: Tensor, base: Tensor | None) -> dict[str, float]:
+    """Mean difference of per-sample losses to uniform int8 and its standard error."""
+    if base is None:
+        return {}
+    difference = losses - base
+    error = float(difference.std(unbiased=True)) / len(difference) ** 0.5
+    return {
+        "ce_minus_int8": float(difference.mean()),
+        "ce_minus_int8_standard_error": error if len(difference) > 1 else 0.0,
+    }
 
 
 def _test_entry(result: Result) -> dict[str, Any]:
