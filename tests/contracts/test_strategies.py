@@ -102,7 +102,7 @@ def test_hard_limits_are_never_exceeded(name, tmp_path):
     assert (sizes <= limit).all()
 
 
-@pytest.mark.parametrize("name", ["greedy", "hawq", "front"])
+@pytest.mark.parametrize("name", ["greedy", "hawq", "additive"])
 def test_score_based_strategies_beat_random_on_an_almost_additive_space(name, tmp_path):
     from search.pareto import normalised_hypervolume
 
@@ -117,7 +117,7 @@ def test_score_based_strategies_beat_random_on_an_almost_additive_space(name, tm
     assert share(run(name, tmp_path)) > random
 
 
-def test_the_front_strategy_holds_every_nondominated_policy(tmp_path):
+def test_the_additive_strategy_holds_every_nondominated_policy(tmp_path):
     import itertools
 
     from search.pareto import front_indices
@@ -127,7 +127,7 @@ def test_the_front_strategy_holds_every_nondominated_policy(tmp_path):
     rows = np.arange(6)
     points = np.c_[cost[rows, every].sum(1), table[rows, every].sum(1)]
     front = {tuple(map(int, every[i])) for i in front_indices(points)}
-    lines = run("front", tmp_path, evaluations=4**6)
+    lines = run("additive", tmp_path, evaluations=4**6)
     asked = {line.codes for line in lines}
     found = np.array([points[np.flatnonzero((every == c).all(1))[0]] for c in asked])
     # Policies with equal totals may stand in for each other: compare the points.

@@ -24,7 +24,7 @@ from spaces.policy import Policy
 Codes = npt.NDArray[np.int64]
 
 
-class FrontStrategy(Strategy):
+class AdditiveStrategy(Strategy):
     """Evaluates exact additive fronts, one per cost metric, in turn.
 
     Args:
