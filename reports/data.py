@@ -314,7 +314,8 @@ def tolerance_of(config: str) -> float:
 def axis_label(metric: str, info: CostInfo | None = None) -> str:
     """Axis text of an objective with its unit and, for costs, where the number is from."""
     item = cost_objective(metric)
-    unit = f" ({item.unit})" if item.unit else ""
+    # Ticks of bytes and BOPs carry their unit with an SI prefix.
+    unit = f" ({item.unit})" if item.unit not in ("", "bytes", "BOPs") else ""
     if info is not None and metric.startswith("latency_ms") and info.kind != "computed":
         return f"{item.title}{unit}, {info.kind} table"
     return f"{item.title}{unit}"

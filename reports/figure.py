@@ -11,6 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
+from search.pareto import Floats
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
@@ -27,29 +32,42 @@ class Table:
         columns: headings with units.
         rows: one tuple per row, as long as ``columns``.
         note: what was left out, if anything.
+        snippet: text worth copying, for example rules for a configuration file.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    snippet: str = ""
 
 
 class Figure(Protocol[I]):
-    """One figure of one kind.
+    """One figure of one kind; in practice a frozen dataclass."""
 
-    Attributes:
-        name: slug, unique on a page; becomes the element's id.
-        title: heading.
-        question: what a reader asks of it.
-        height: pixels.
-        cost: metric this variant belongs to, empty when it belongs to none.
-    """
+    @property
+    def name(self) -> str:
+        """Slug; with the cost it is unique on a page and becomes the element's id."""
+        ...
 
-    name: str
-    title: str
-    question: str
-    height: int
-    cost: str
+    @property
+    def title(self) -> str:
+        """Heading; variants of one figure share it."""
+        ...
+
+    @property
+    def question(self) -> str:
+        """What a reader asks of it."""
+        ...
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        ...
+
+    @property
+    def cost(self) -> str:
+        """Metric this variant belongs to, empty when it belongs to none."""
+        ...
 
     def applicable(self, data: ReportData) -> str | None:
         """None, or why there is nothing to show."""
@@ -112,6 +130,11 @@ def draw(figure: Figure[Any], data: ReportData) -> Drawn:
         )
     except Exception as cause:
         return Drawn(*head, **frame, error=f"{type(cause).__name__}: {cause}")
+
+
+def compact(values: Floats) -> npt.NDArray[np.float32]:
+    """Single precision, for smooth curves: half the weight, no visible difference."""
+    return values.astype(np.float32)
 
 
 def blank(height: int, **layout: Any) -> go.Figure:

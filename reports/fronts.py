@@ -5,11 +5,13 @@ Rebuilding serves runs in progress, runs whose ``front.json`` is lost, and ``--c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from search.fronts import by_tag, front_rows
 from search.fronts import picks as pick_rows
@@ -122,7 +124,12 @@ def read_front(data: Mapping[str, Any]) -> Front:
 
 
 def rebuild_front(
-    table: pd.DataFrame, quality: str, costs: Mapping[str, CostInfo], tolerance: float
+    table: pd.DataFrame,
+    quality: str,
+    costs: Mapping[str, CostInfo],
+    tolerance: float,
+    limits: Sequence[str] = (),
+    reference: Mapping[str, Reference] | None = None,
 ) -> Front:
     """Fronts and picks computed from a candidate table alone.
 
@@ -131,16 +138,29 @@ def rebuild_front(
         quality: name of the quality objective.
         costs: metrics to build fronts for.
         tolerance: accuracy (a share) the ``smallest`` pick may lose against the float model.
+        limits: budgets like ``size_bytes <= 300000``; points beyond leave the front.
+        reference: fixed bounds by metric; knees are looked for below their losses.
     """
+    within = feasible(table, limits)
     ids = table["policy_id"].tolist()
     tags = by_tag(table)
-    rows = {metric: front_rows(table, quality, metric) for metric in costs}
+    rows = {
+        metric: [row for row in front_rows(table, quality, metric) if within[row]]
+        for metric in costs
+    }
     chosen: list[Pick] = []
+    bounds = reference or {}
     if "fp32" in tags:
         accuracy = float(table["accuracy"].iloc[tags["fp32"]])
         for metric, found in rows.items():
             picked = pick_rows(
-                table, found, quality, metric, float_accuracy=accuracy, tolerance=tolerance
+                table,
+                found,
+                quality,
+                metric,
+                float_accuracy=accuracy,
+                tolerance=tolerance,
+                worst=bounds[metric].point[0] if metric in bounds else math.inf,
             )
             chosen += [Pick(p.role, metric, ids[p.row]) for p in picked]
     shown = sorted({row for found in rows.values() for row in found} | set(tags.values()))
@@ -155,6 +175,16 @@ def rebuild_front(
         float_id=ids[tags["fp32"]] if "fp32" in tags else None,
         int8_id=ids[tags["w8a8"]] if "w8a8" in tags else None,
     )
+
+
+def feasible(table: pd.DataFrame, limits: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Rows that keep all budgets, ``bool[n]``; budgets on unknown columns are ignored."""
+    kept = np.ones(len(table), dtype=np.bool_)
+    for text in limits:
+        name, _, limit = str(text).partition("<=")
+        if name.strip() in table:
+            kept &= table[name.strip()].to_numpy(dtype=np.float64) <= float(limit) * (1 + 1e-9)
+    return kept
 
 
 def _cost_info(item: Mapping[str, Any]) -> CostInfo:

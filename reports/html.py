@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Any
 
 VOID = frozenset({"meta", "input", "br", "hr", "img", "link", "col"})
@@ -70,8 +71,16 @@ def data_block(name: str, data: Any) -> Html:
 
 def table_html(columns: Iterable[str], rows: Iterable[Iterable[object]], caption: str) -> Html:
     """A plain table with a caption for screen readers; numbers are right-aligned by page.css."""
-    head = el("tr", *(el("th", column, scope="col") for column in columns))
-    body = (el("tr", *(_cell(value) for value in row)) for row in rows)
+    written = [list(row) for row in rows]
+    sample = written[0] if written else []
+    head = el(
+        "tr",
+        *(
+            el("th", column, scope="col", class_="num" if _is_number(value) else None)
+            for column, value in zip_longest(columns, sample, fillvalue="")
+        ),
+    )
+    body = (el("tr", *(_cell(value) for value in row)) for row in written)
     return el(
         "table",
         el("caption", caption, class_="hidden"),
@@ -82,5 +91,8 @@ def table_html(columns: Iterable[str], rows: Iterable[Iterable[object]], caption
 
 def _cell(value: object) -> Html:
     text = "" if value is None else value
-    numeric = str(text)[:1] in set("0123456789-+±−")
-    return el("td", text, class_="num" if numeric else None)
+    return el("td", text, class_="num" if _is_number(text) else None)
+
+
+def _is_number(value: object) -> bool:
+    return str(value)[:1] in set("0123456789-+±−–") and not isinstance(value, Html)

@@ -41,17 +41,30 @@ def _plot(item: Drawn) -> list[object]:
     plot = el(
         "div", id=name, class_="plot", role="img", aria_label=item.alt, style=f"height:{height}px"
     )
-    return [plot, data_table(item)]
+    note = item.table.note if item.table else ""
+    caption = el("figcaption", note, class_="muted small") if note else None
+    return [plot, caption, data_table(item), snippet(item)]
+
+
+def snippet(item: Drawn) -> Html | None:
+    """Text worth copying that belongs to a figure, folded."""
+    if item.table is None or not item.table.snippet:
+        return None
+    button = el("button", "Copy", data_text=item.table.snippet)
+    summary = el("summary", "Rules that keep the most sensitive layers wide")
+    return el("details", summary, el("pre", item.table.snippet, tabindex="0"), button)
 
 
 def data_table(item: Drawn) -> Html | None:
     """The numbers behind a figure, folded."""
     if item.table is None:
         return None
-    note = el("p", item.table.note, class_="muted") if item.table.note else None
-    rows = table_html(item.table.columns, item.table.rows, f"Data of: {item.title}")
-    scroll = el("div", rows, class_="scroll", tabindex="0", role="region", aria_label=item.title)
-    return el("details", el("summary", "Data"), note, scroll)
+    words = f"{item.title}, {figure_id(item).removeprefix('fig-').replace('-', ' ')}"
+    rows = table_html(item.table.columns, item.table.rows, f"Data: {words}")
+    scroll = el(
+        "div", rows, class_="scroll", tabindex="0", role="region", aria_label=f"Data: {words}"
+    )
+    return el("details", el("summary", "Data"), scroll)
 
 
 def plain_cards(data: ReportData, items: Sequence[Drawn]) -> Html:
@@ -78,7 +91,7 @@ def front_cards(data: ReportData, items: Sequence[Drawn]) -> Html:
     ]
     if main.figure is None:
         return figure_card(main)
-    plot, _ = _plot(main)
+    plot = _plot(main)[0]
     tools = el(
         "div",
         el("label", "Cost ", el("select", id="axis-x")),
@@ -120,7 +133,7 @@ def policy_cards(data: ReportData, items: Sequence[Drawn]) -> Html:
     item = items[0]
     if item.figure is None:
         return figure_card(item)
-    plot, _ = _plot(item)
+    plot = _plot(item)[0]
     tools = el(
         "div",
         el("span", id="policy-name"),
@@ -181,6 +194,7 @@ SPECIAL: dict[str, Layout] = {
     "front": front_cards,
     "policy": policy_cards,
     "hypervolume": paired_cards,
+    "sensitivity": paired_cards,
 }
 
 

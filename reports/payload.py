@@ -95,9 +95,9 @@ def _measured(data: ReportData) -> list[str]:
 
 
 def _columns(data: ReportData, table: pd.DataFrame, costs: Iterable[str]) -> dict[str, list[Any]]:
-    names = [*QUALITIES, "standard_error", *costs, "mean_weight_bits", "mean_activation_bits"]
-    columns = {name: _compact(table[name]) for name in names}
-    columns["wall_s"] = _compact(table["wall_s"], 4)
+    columns = {name: _compact(table[name]) for name in [*QUALITIES, *costs]}
+    for name in ("standard_error", "mean_weight_bits", "mean_activation_bits", "wall_s"):
+        columns[name] = _compact(table[name], 4)
     for name in ("policy_id", "codes", "tag"):
         columns[name] = table[name].fillna("").tolist()
     for name in ("seed", "n", "seq"):

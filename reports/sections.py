@@ -95,7 +95,9 @@ def _kicker(data: ReportData) -> str:
     count = len(data.manifest.get("seeds", ())) or 1
     strategies = ", ".join(data.strategies()) or "baselines only"
     seeds = f"{count} seed{'s' if count != 1 else ''}"
-    return f"{strategies} · {seeds} · values on the {split}, 95 % intervals"
+    return (
+        f"{strategies} · {seeds} · values on the {split} with 95 % intervals; int8 is uniform w8a8"
+    )
 
 
 def _lead(item: Verdict, first: bool) -> Html:
@@ -155,9 +157,9 @@ def _values(data: ReportData, item: Answer) -> Iterable[Html]:
     for cost in data.costs:
         base = data.front.policies.get(data.front.int8_id or "", {}).get(cost)
         value = item.entry.get(cost)
-        note = f"{numbers.change(value, base)} vs uniform int8" if base and value else ""
+        note = f"{numbers.change(value, base)} vs int8" if base and value else ""
         if cost.startswith("latency_ms"):
-            note = join([note, _latency_note(data, item.policy_id)], "; ") if note else note
+            note = join([note, _latency_note(data, item.policy_id)], ", ") if note else note
         word = cost_word(cost)
         if cost.startswith("latency_ms"):
             word += ", predicted"
@@ -169,17 +171,17 @@ def _latency_note(data: ReportData, policy_id: str) -> str:
     if measured is not None:
         return f"measured {numbers.number(measured)} ms"
     error = data.latency_error()
-    return "error unchecked" if error is None else f"±{100 * error:.1f} %"
+    return "error unchecked" if error is None else f"table error {100 * error:.1f} %"
 
 
 def _pair(name: str, value: str, note: str) -> tuple[Html, Html]:
-    return el("dt", name), el("dd", value, el("small", note) if note else None)
+    return el("dt", name), join([el("dd", value), el("dd", note, class_="note") if note else None])
 
 
 def _versus_points(difference: Difference | None) -> str:
     if difference is None:
         return ""
-    return f"{numbers.points(difference.value)} vs uniform int8, {_noise(difference)}"
+    return f"{numbers.points(difference.value)} vs int8, {_noise(difference)}"
 
 
 def _versus_loss(difference: Difference | None) -> str:
@@ -188,7 +190,7 @@ def _versus_loss(difference: Difference | None) -> str:
     half = (difference.high - difference.low) / 2
     digits = numbers.decimals(half) if half > 0 else 3
     text = numbers.signed(round(difference.value, digits), f"{abs(difference.value):.{digits}f}")
-    return f"{text} vs uniform int8, {_noise(difference)}"
+    return f"{text} vs int8, {_noise(difference)}"
 
 
 def _noise(difference: Difference) -> str:
@@ -290,12 +292,13 @@ def computed_how(data: ReportData) -> list[str]:
     """Formulae and interval methods in sentences."""
     return [
         "Accuracy intervals: Wilson score, 95 %. Differences of accuracies: Newcombe (1998), "
-        "method 10, treating the two as independent, which is on the safe side.",
+        "method 10, treating the two as independent: a claimed difference is on the safe side, "
+        "'within noise' is lenient, so the largest loss it leaves open is printed.",
         "Cross-entropy intervals: 1.96 standard errors over samples; differences add both errors.",
         "Fronts are computed on search-validation; the test split is read once, for fronts, "
         "baselines and picks.",
         "Knee: the front point farthest below the chord between its ends, both axes normalised to "
-        "the front.",
+        "the front, among points that lose less than guessing.",
         "Hypervolume: area dominated under the stored reference point, as a share of the box "
         "between ideal and reference; the same box for every strategy.",
         f"Latency: {latency_error_text(data)}.",

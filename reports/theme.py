@@ -7,6 +7,7 @@ faint on white. Bit-widths take discrete steps of viridis and always carry a pri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,22 @@ def styles(strategies: Sequence[str]) -> Mapping[str, Style]:
             DASHES[(index + turn) % len(DASHES)],
         )
     return found
+
+
+PARTS = ("#3b5b92", "#6f8fbf", "#a9bfdc", "#8a6d9e", "#bda2c9", "#5f9e8f", "#9cc7bc", "#c7b36a")
+"""Calm colours of stacked parts; order and a table carry the meaning."""
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """1, 2, 3, 5 times powers of ten around ``low`` .. ``high``, both positive."""
+    first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high))
+    return [float(f"{m}e{power}") for power in range(first, last + 1) for m in (1, 2, 3, 5)]
+
+
+def faint(colour: str, opacity: float = 0.16) -> str:
+    """A transparent version of ``#rrggbb`` for bands."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
 
 
 def bits_colour(bits: float) -> str:

@@ -40,7 +40,7 @@ def quality_key(task: Task, method: Method, split: str, rung: int, policy: Polic
         split,
         repr(method),
         str(rung),
-        policy.canonical,
+        policy.digest,
     )
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:24]
 
@@ -85,7 +85,38 @@ class Evaluator:
         self, policies: Sequence[Policy], split: str = "search", rung: int = 0
     ) -> list[Result]:
         """Scores each policy; a model that raises or answers NaN gives a failed result."""
-        return [self._evaluate(policy, split, rung) for policy in policies]
+        return [self.evaluate_each(policy, split, rung)[0] for policy in policies]
+
+    def evaluate_each(
+        self, policy: Policy, split: str = "search", rung: int = 0
+    ) -> tuple[Result, Tensor | None]:
+        """One policy's result, and its loss on every sample ``[n]`` (None when it failed)."""
+        key = self.key(policy, split, rung)
+        reference = self.float_logprobs(split)
+        started = time.perf_counter()
+        try:
+            logits = self.logits(policy, split)
+        except (RuntimeError, ValueError, FloatingPointError) as cause:
+            return Result.failure(key, policy.policy_id, str(cause), _since(started)), None
+        if not bool(torch.isfinite(logits).all()):
+            error = "the quantized model answers NaN or infinity"
+            return Result.failure(key, policy.policy_id, error, _since(started)), None
+        labels = self.split(split).labels
+        logprobs = F.log_softmax(logits.double(), dim=1)
+        losses = F.nll_loss(logprobs, labels, reduction="none")
+        kl = F.kl_div(logprobs, reference.double(), log_target=True, reduction="batchmean")
+        n = len(labels)
+        result = Result(
+            key,
+            policy.policy_id,
+            ce=float(losses.mean()),
+            kl=max(0.0, float(kl)),
+            accuracy=float((logits.argmax(dim=1) == labels).double().mean()),
+            n=n,
+            standard_error=float(losses.std(unbiased=True)) / n**0.5 if n > 1 else 0.0,
+            eval_s=_since(started),
+        )
+        return result, losses
 
     def key(self, policy: Policy, split: str = "search", rung: int = 0) -> str:
         """See :func:`quality_key`."""
@@ -107,47 +138,11 @@ class Evaluator:
         self.quantized.apply({name: policy[name] for name in policy})
         return self._logits(split)
 
-    def _evaluate(self, policy: Policy, split: str, rung: int) -> Result:
-        key = self.key(policy, split, rung)
-        reference = self.float_logprobs(split)
-        started = time.perf_counter()
-        try:
-            logits = self.logits(policy, split)
-        except (RuntimeError, ValueError, FloatingPointError) as cause:
-            return Result.failure(key, policy.policy_id, str(cause), _since(started))
-        if not bool(torch.isfinite(logits).all()):
-            error = "the quantized model answers NaN or infinity"
-            return Result.failure(key, policy.policy_id, error, _since(started))
-        return _score(
-            key, policy.policy_id, logits, reference, self.split(split).labels, _since(started)
-        )
-
     def _logits(self, split: str) -> Tensor:
         inputs = self.split(split).inputs
         with torch.no_grad():
             parts = [self.quantized(batch) for batch in _batches(inputs, self.task.batch_size)]
         return torch.cat(parts)
-
-
-def _score(
-    key: str, policy_id: str, logits: Tensor, reference: Tensor, labels: Tensor, seconds: float
-) -> Result:
-    logprobs = F.log_softmax(logits.double(), dim=1)
-    losses = F.nll_loss(logprobs, labels, reduction="none")
-    kl = F.kl_div(logprobs, reference.double(), log_target=True, reduction="batchmean")
-    n = len(labels)
-    spread = float(losses.std(unbiased=True)) / n**0.5 if n > 1 else 0.0
-    accuracy = float((logits.argmax(dim=1) == labels).double().mean())
-    return Result(
-        key,
-        policy_id,
-        float(losses.mean()),
-        max(0.0, float(kl)),
-        accuracy,
-        n,
-        spread,
-        eval_s=seconds,
-    )
 
 
 def _since(started: float) -> float:

@@ -107,11 +107,21 @@ class JournalLine:
 
     def to_json(self) -> str:
         """One line of JSON without the newline; NaN is written as null."""
-        data = {"schema_version": SCHEMA_VERSION, **asdict(self)}
-        data.update(data.pop("result"))
-        data["codes"] = list(self.codes)
-        data["extra"] = dict(self.extra)
-        return json.dumps(_null_nan(data), separators=(",", ":"), allow_nan=False)
+        # Written out: dataclasses.asdict copies deeply and costs more than the rest together.
+        data: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+        data |= {name: _finite(getattr(self.result, name)) for name in Result.__slots__}
+        data |= {
+            "codes": self.codes,
+            "strategy": self.strategy,
+            "seed": self.seed,
+            "incarnation": self.incarnation,
+            "seq": self.seq,
+            "wall_s": self.wall_s,
+            "counters": {name: getattr(self.counters, name) for name in Counters.__slots__},
+            "tag": self.tag,
+            "extra": {key: _finite(value) for key, value in self.extra.items()},
+        }
+        return json.dumps(data, separators=(",", ":"), allow_nan=False)
 
     @staticmethod
     def from_json(text: str) -> JournalLine:
@@ -150,9 +160,7 @@ class JournalLine:
             raise ValueError(msg) from cause
 
 
-def _null_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _null_nan(item) for key, item in value.items()}
+def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -19,7 +19,7 @@ from search.objectives import OBJECTIVES
 from search.trial import Budget
 from spaces.config import SpaceConfig
 
-RESUME = ("auto", "fresh")
+RESUME = ("auto", "fresh", "extend")
 RUNNERS = ("ray", "local")
 
 
@@ -97,7 +97,7 @@ class Settings:
         hw: device configuration by device name.
         objective, budget, method, runner: see their classes.
         seeds: one trial per strategy and seed.
-        resume: ``"auto"`` or ``"fresh"``.
+        resume: ``"auto"``, ``"fresh"`` or ``"extend"``.
         dry_run: stop after the plan.
         min_success: successful candidates below which the exit code is 6.
         plugins: further package prefixes for targets.
@@ -200,7 +200,7 @@ def config_hash(data: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-IDENTITY_KEYS = ("task", "space", "method", "objective", "hw", "strategy", "seeds")
+IDENTITY_KEYS = ("task", "space", "method", "objective", "hw", "strategy", "score", "seeds")
 """Keys that must not change between a run and its resumption."""
 
 
@@ -221,13 +221,39 @@ def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
     return lines
 
 
-def refuse_changes(old: Mapping[str, Any], new: Mapping[str, Any], run_dir: str) -> None:
-    """Raises UsageError when a resumed run's identity changed, listing the keys."""
-    lines = changed_keys(identity(old), identity(new))
+EXTENDABLE = ("strategy", "score", "seeds")
+"""Keys that ``resume=extend`` may add to; what is there must stay as it is."""
+
+
+def refuse_changes(
+    old: Mapping[str, Any], new: Mapping[str, Any], run_dir: str, *, extend: bool = False
+) -> None:
+    """Raises UsageError when a resumed run's identity changed, listing the keys.
+
+    With ``extend`` strategies and seeds may be added (and the budget raised); the candidates
+    that are there keep their meaning.
+    """
+    before, after = identity(old), identity(new)
+    if extend:
+        after = {**after, **_shrunk(before, after)}
+    lines = changed_keys(before, after)
     if lines:
         raise UsageError(
             "the run directory holds a study with another configuration:\n    "
             + "\n    ".join(lines),
             where=run_dir,
-            fix="use another study=NAME, or resume=fresh to set the old run aside",
+            fix="use another study=NAME, resume=fresh to set the old run aside, or resume=extend "
+            "to add strategies or seeds",
         )
+
+
+def _shrunk(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The extendable keys of ``after`` without what was added to ``before``."""
+    found: dict[str, Any] = {}
+    for key in EXTENDABLE:
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found[key] = {name: value for name, value in new.items() if name in old}
+        elif isinstance(old, list) and isinstance(new, list):
+            found[key] = [value for value in new if value in old]
+    return found

@@ -17,15 +17,13 @@ import yaml
 
 from quant.errors import TooFewError, unknown
 from quant.sensitivity.base import ScoreContext, ScoreTable
-from search import files, fronts
+from search import files
 from search.evaluate import Evaluator
+from search.finish import finish
 from search.plan import Plan
 from search.progress import Bar, say, watch_journals
-from search.records import JournalLine, Result, decode_codes, read_journals
 from search.runner.base import BASELINE, Job, Shared, StopFlag
 from search.settings import config_hash, identity, refuse_changes
-from search.stats import wilson
-from search.table import candidate_table
 from search.targets import build
 from search.tasks.shipping import pack
 from spaces.baselines import uniform_policies
@@ -73,7 +71,7 @@ def run_study(plan: Plan, raw: Mapping[str, Any], command: str) -> Outcome:
     files.prepare_run_dir(run_dir, settings.resume)
     with files.lock(run_dir), files.log_to(run_dir / "run.log"):
         log.info("%s", command)
-        _refuse_other_study(run_dir, raw)
+        _refuse_other_study(run_dir, raw, extend=settings.resume == "extend")
         manifest = _manifest(plan, raw, command)
         _write_inputs(run_dir, plan, raw, manifest)
         files.set_status(run_dir, "running")
@@ -191,159 +189,11 @@ def _run_trials(
         )
 
 
-def finish(plan: Plan, evaluator: Evaluator, run_dir: Path) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Merges journals, computes fronts, reads the test split once, writes the records."""
-    lines = read_journals(run_dir / "trials")
-    table = candidate_table(lines, plan.space, plan.costs)
-    front = build_front(plan, table, lines)
-    _read_test_split(plan, evaluator, front)
-    files.write_table(run_dir / "trials.parquet", table)
-    (run_dir / "policies").mkdir(exist_ok=True)
-    for policy_id, item in front["policies"].items():
-        policy = plan.space.policy(decode_codes(item["codes"]))
-        files.write_json(
-            run_dir / "policies" / f"{policy_id}.json",
-            {"policy_id": policy_id, "choices": dict(policy.choices)},
-        )
-    files.write_json(run_dir / "front.json", front)
-    return front, table
-
-
-def build_front(plan: Plan, table: pd.DataFrame, lines: list[JournalLine]) -> dict[str, Any]:
-    """Content of ``front.json`` before the test split is read."""
-    objective = plan.settings.objective
-    tags = fronts.by_tag(table)
-    float_row = table.iloc[tags["fp32"]]
-    ids = table["policy_id"].tolist()
-    result: dict[str, Any] = {
-        "state": "final",
-        "quality": objective.quality,
-        "costs": {metric: _provenance(plan, metric) for metric in objective.costs},
-        "reference": {},
-        "fronts": {},
-        "hypervolume": {},
-        "picks": [],
-        "baselines": [ids[row] for row in tags.values()],
-        "float": ids[tags["fp32"]],
-        "uniform_int8": ids[tags["w8a8"]] if "w8a8" in tags else None,
-    }
-    shown = set(tags.values())
-    sign = -1.0 if objective.quality == "accuracy" else 1.0
-    for metric in objective.costs:
-        reference = fronts.reference_for(
-            plan.space,
-            plan.costs,
-            metric,
-            objective.quality,
-            sign * float(float_row[objective.quality]),
-            plan.task.classes,
-        )
-        rows = fronts.front_rows(table, objective.quality, metric)
-        rows = [row for row in rows if _feasible(plan, lines[row])]
-        result["reference"][metric] = {
-            "point": reference.point,
-            "ideal": reference.ideal,
-            "why": reference.why,
-        }
-        result["fronts"][metric] = [ids[row] for row in rows]
-        result["hypervolume"][metric] = fronts.hypervolumes(
-            table, objective.quality, metric, reference
-        )
-        chosen = fronts.picks(
-            table,
-            rows,
-            objective.quality,
-            metric,
-            float_accuracy=float(float_row["accuracy"]),
-            tolerance=objective.tolerance,
-            worst=reference.point[0],
-        )
-        result["picks"] += [
-            {"role": pick.role, "cost": metric, "policy_id": ids[pick.row]} for pick in chosen
-        ]
-        shown |= set(rows)
-    result["policies"] = {ids[row]: _entry(table.iloc[row]) for row in sorted(shown)}
-    return result
-
-
-def _provenance(plan: Plan, metric: str) -> dict[str, Any]:
-    """The cost model's provenance with a line for people."""
-    source = dict(plan.costs.provenance()[metric])
-    kind = str(source.pop("kind"))
-    if "detail" not in source:
-        source["detail"] = (
-            f"sum of a kernel table, {source['device']}, {source['runtime']}, "
-            f"{source['threads']} thread, batch {source['batch']}, {source['date'][:10]}"
-        )
-    return {"provenance": kind, **source}
-
-
-def _feasible(plan: Plan, line: JournalLine) -> bool:
-    from spaces.constraints import feasible_mask
-
-    costs = plan.costs.costs(np.array([line.codes]))
-    return bool(feasible_mask(plan.constraints, costs)[0])
-
-
-ENTRY = (
-    "tag",
-    "codes",
-    "ce",
-    "kl",
-    "accuracy",
-    "standard_error",
-    "n",
-    "size_bytes",
-    "bops",
-    "latency_ms",
-    "energy_mj",
-    "peak_bytes",
-    "mean_weight_bits",
-    "mean_activation_bits",
-    "strategy",
-    "seed",
-)
-
-
-def _entry(row: pd.Series) -> dict[str, Any]:
-    item = {key: _plain(row[key]) for key in ENTRY if key in row.index}
-    item["label"] = f"w{row['mean_weight_bits']:.1f}a{row['mean_activation_bits']:.1f}"
-    return item
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _read_test_split(plan: Plan, evaluator: Evaluator, front: dict[str, Any]) -> None:
-    bar = Bar("test split")
-    items = list(front["policies"].values())
-    for number, item in enumerate(items, start=1):
-        policy = plan.space.policy(decode_codes(item["codes"]))
-        result = evaluator.evaluate([policy], split="test")[0]
-        if result.ok:
-            item["test"] = _test_entry(result)
-        bar(number, len(items), "policies")
-
-
-def _test_entry(result: Result) -> dict[str, Any]:
-    low, high = wilson(result.accuracy * result.n, result.n)
-    return {
-        "ce": result.ce,
-        "kl": result.kl,
-        "accuracy": result.accuracy,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "standard_error": result.standard_error,
-        "n": result.n,
-    }
-
-
-def _refuse_other_study(run_dir: Path, raw: Mapping[str, Any]) -> None:
+def _refuse_other_study(run_dir: Path, raw: Mapping[str, Any], *, extend: bool) -> None:
     path = run_dir / "config.yaml"
     if path.exists():
         old = yaml.safe_load(path.read_text())
-        refuse_changes(old, json.loads(json.dumps(raw)), str(run_dir.name))
+        refuse_changes(old, json.loads(json.dumps(raw)), run_dir.name, extend=extend)
 
 
 def _manifest(plan: Plan, raw: Mapping[str, Any], command: str) -> dict[str, Any]:

@@ -29,9 +29,14 @@ class Policy:
         )
 
     @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON, 64 hex digits."""
+        return hashlib.sha256(self.canonical.encode()).hexdigest()
+
+    @property
     def policy_id(self) -> str:
-        """First 12 hex digits of the SHA-256 of the canonical JSON."""
-        return hashlib.sha256(self.canonical.encode()).hexdigest()[:12]
+        """First 12 hex digits of :attr:`digest`."""
+        return self.digest[:12]
 
     def __hash__(self) -> int:
         return hash(self.canonical)

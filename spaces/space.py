@@ -92,6 +92,15 @@ class SearchSpace:
         """Layer of each name."""
         return {layer.name: layer for layer in self.layers}
 
+    @cached_property
+    def _texts(self) -> list[list[str]]:
+        """Choice texts of each group in code order."""
+        return [[choice.text for choice in group.all_choices] for group in self.groups]
+
+    @cached_property
+    def _codes_of_text(self) -> list[dict[str, int]]:
+        return [{text: code for code, text in enumerate(texts)} for texts in self._texts]
+
     def policy(self, codes: Sequence[int] | Codes) -> Policy:
         """Builds the policy of ``codes``, ``int[groups]``.
 
@@ -103,14 +112,14 @@ class SearchSpace:
                 f"{len(codes)} codes for {len(self.groups)} groups", where=f"space '{self.name}'"
             )
         chosen: dict[str, str] = {}
-        for group, code in zip(self.groups, codes, strict=True):
-            if not 0 <= int(code) < len(group.all_choices):
+        for group, texts, code in zip(self.groups, self._texts, map(int, codes), strict=True):
+            if not 0 <= code < len(texts):
                 raise UsageError(
-                    f"code {int(code)} of group '{group.name}' is outside its choices",
-                    expected=f"0..{len(group.all_choices) - 1}",
+                    f"code {code} of group '{group.name}' is outside its choices",
+                    expected=f"0..{len(texts) - 1}",
                 )
-            text = group.all_choices[int(code)].text
-            chosen.update(dict.fromkeys(group.layers, text))
+            for name in group.layers:
+                chosen[name] = texts[code]
         return Policy({layer.name: chosen[layer.name] for layer in self.layers})
 
     def codes(self, policy: Policy) -> Codes:
@@ -120,7 +129,7 @@ class SearchSpace:
             UsageError: the policy names another layer set, breaks a tie, or takes a choice this
                 space does not offer.
         """
-        if set(policy.choices) != set(self.group_of):
+        if policy.choices.keys() != self.group_of.keys():
             odd = sorted(set(policy.choices) ^ set(self.group_of))[0]
             raise UsageError(
                 f"policy and space '{self.name}' differ in layer '{odd}'",
@@ -128,20 +137,18 @@ class SearchSpace:
             )
         result = np.empty(len(self.groups), dtype=np.int64)
         for index, group in enumerate(self.groups):
-            texts = {policy.choices[name] for name in group.layers}
-            offered = [choice.text for choice in group.all_choices]
-            if len(texts) > 1:
-                raise UsageError(
-                    f"layers tied to '{group.name}' take different choices: {sorted(texts)}"
-                )
-            text = texts.pop()
+            text = policy.choices[group.name]
+            offered = self._codes_of_text[index]
+            if any(policy.choices[name] != text for name in group.layers):
+                taken = sorted({policy.choices[name] for name in group.layers})
+                raise UsageError(f"layers tied to '{group.name}' take different choices: {taken}")
             if text not in offered:
                 raise UsageError(
                     f"choice '{text}' is not offered for layer '{group.name}'",
                     where=f"space '{self.name}'",
                     expected=f"one of: {', '.join(offered)}",
                 )
-            result[index] = offered.index(text)
+            result[index] = offered[text]
         return result
 
     def sample(self, rng: np.random.Generator, n: int) -> Codes:

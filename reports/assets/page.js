@@ -7,7 +7,8 @@ const FIGURES = JSON.parse(document.getElementById("figures").textContent);
 const C = D.columns;
 const byId = (id) => document.getElementById(id);
 const all = (query, root = document) => [...root.querySelectorAll(query)];
-const AXES = Object.fromEntries(D.axes.map((axis) => [axis.name, axis]));
+// Without a prototype: names come from the URL, and "__proto__" is not an axis.
+const AXES = Object.assign(Object.create(null), Object.fromEntries(D.axes.map((axis) => [axis.name, axis])));
 const ROWS = C.policy_id.map((_, row) => row);
 const ROW_OF = new Map(C.policy_id.map((id, row) => [id, row]));
 const ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -131,17 +132,20 @@ function override(row) {
   const rules = D.space.groups.map((group, g) => {
     const layer = D.space.layers.find((item) => item[4] === g)[0];
     const pattern = layer.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-    return { match: `^${pattern}$`, choices: [group.choices[codesOf(row)[g]]] };
+    return `{name:${quoted(`^${pattern}$`)},choices:[${quoted(group.choices[codesOf(row)[g]])}]}`;
   });
-  return `'space.rules=${JSON.stringify(rules)}'`;
+  return shellWord(`space.rules=[${rules.join(",")}]`);
 }
+// Hydra's quoted strings: only quotes, and backslashes before them, are escaped.
+function quoted(text) { return `"${text.replace(/(\\*)"/g, '$1$1\\"').replace(/(\\+)$/, "$1$1")}"`; }
+function shellWord(text) { return `'${text.replace(/'/g, "'\\''")}'`; }
 function showPanel() {
   const row = state.row;
   const panel = byId("panel");
   if (!panel || row === null) return;
   const values = node("dl", { class: "values" });
-  const add = (name, value, note) => values.append(node("dt", {}, name),
-    node("dd", {}, value, note ? node("small", {}, note) : null));
+  const add = (name, value, note) => values.append(node("dt", {}, name), node("dd", {}, value),
+    note ? node("dd", { class: "note" }, note) : "");
   add("Accuracy", accuracyText(row));
   add("Cross-entropy", lossText(row, "ce"));
   add("KL to float", number(tested(row, "kl")));
@@ -150,7 +154,7 @@ function showPanel() {
     if (value === null) continue;
     const base = D.int8 === null ? null : C[axis.name][D.int8];
     const against = row === D.int8 ? "" : change(value, base);
-    add(shortLabel(axis), written(axis.name, value), against && `${against} vs uniform int8`);
+    add(shortLabel(axis), written(axis.name, value), against && `${against} vs int8`);
   }
   add("Found by", `${strategyOf(row)}, seed ${C.seed[row]}`);
   add("Values from", D.tests[row] ? "test split" : "search-validation only");
@@ -163,7 +167,7 @@ function showPanel() {
       node("button", { "data-action": "link" }, "Copy link")));
 }
 function shortLabel(axis) {
-  const text = axis.label.split(" (")[0].split(",")[0];
+  const text = axis.label.split(" (")[0].split(",")[0].replace(" to the float model", " to float");
   return text[0].toUpperCase() + text.slice(1);
 }
 function citation(row) {
@@ -184,7 +188,7 @@ function showLayers() {
     ...parts.map((part) => node("td", { class: "num" }, `${(100 * part[i]).toFixed(1)} %`,
       node("span", { class: "meter", style: `width:${Math.round(48 * part[i] / Math.max(...part))}px` }))),
     ...kinds.map((kind) => node("td", { class: "num" }, number(D.scores[kind][layer.group][layer.code]))),
-    node("td", {}, layer.hollow ? `storage only: ${layer.hollow}` : "genuine")));
+    node("td", { class: "kernel", title: layer.hollow || null }, layer.hollow ? "storage only" : "genuine")));
   table.replaceChildren(
     node("caption", { class: "hidden" }, "Layers of the selected policy"),
     node("thead", {}, node("tr", {}, ...heads.map((head) => node("th", { scope: "col" }, head)))),
@@ -214,7 +218,7 @@ function showBars() {
   Object.assign(marks, { x: centres, y: layers.map((layer) => layer.a) });
   const layout = { ...plot.layout, yaxis: { ...plot.layout.yaxis, range: [0, Math.log10(top * 1.15)] } };
   layout.xaxis = { ...layout.xaxis, range: [0, 100], title: {
-    text: `layers in execution order; width: share of ${shortLabel(AXES[select.value]).toLowerCase()} (%)` } };
+    text: `layers in order; width: share of ${shortLabel(AXES[select.value]).toLowerCase()} (%)` } };
   Plotly.react(plot, [bars, marks], layout, CONFIG);
 }
 function showCompared() {
@@ -254,6 +258,8 @@ function frontTraces(plot) {
     const list = { front: rows, picks: trace.customdata, test: rows.filter((row) => D.tests[row]) }[trace.meta]
       || trace.customdata;
     const made = { ...trace, customdata: list, x: at(list, state.x), y: at(list, state.y) };
+    if (trace.meta === "candidates")
+      made.marker = { ...trace.marker, opacity: themeNow() === "dark" ? 0.85 : 0.55 };
     if (trace.meta === "picks") made.visible = D.costs.includes(state.x) && state.y === D.quality ? true : "legendonly";
     if (trace.meta === "test") {
       made.y = list.map((row) => D.tests[row][state.y]);
@@ -289,9 +295,14 @@ function axisLayout(name, vertical) {
     tickformat: axis.format, ticksuffix: axis.suffix, automargin: true, autorange: true };
   if (vertical && !axis.maximise) {
     const values = ROWS.filter(isOk).map((row) => C[name][row]).filter((value) => value > 0);
-    if (Math.max(...values) > 4 * Math.min(...values)) Object.assign(made, { type: "log", dtick: "D1" });
+    if (Math.max(...values) > 4 * Math.min(...values)) Object.assign(made, { type: "log", tickvals: logTicks(values) });
   }
   return made;
+}
+function logTicks(values) {
+  const low = Math.floor(Math.log10(Math.min(...values))) - 1;
+  const powers = Array.from({ length: Math.ceil(Math.log10(Math.max(...values))) - low + 1 }, (_, i) => low + i);
+  return powers.flatMap((power) => [1, 2, 3, 5].map((m) => Number(`${m}e${power}`)));
 }
 function firstView(traces, key, log) {
   const rows = traces.filter((trace) => ["front", "test"].includes(trace.meta) && trace.visible !== false);
@@ -299,6 +310,7 @@ function firstView(traces, key, log) {
   const base = traces.filter((trace) => trace.meta === "baselines").flatMap((trace) => trace[key]);
   const high = Math.max(...front);
   const near = key === "x" ? base.filter((value) => value <= 1.34 * high) : base;
+  if (key === "x" && D.int8 !== null) near.push(C[state.x][D.int8]);
   const values = [...front, ...near].filter((value) => value !== null && (!log || value > 0));
   let [low, top] = [Math.min(...values), Math.max(...values)];
   if (log) [low, top] = [Math.log10(low), Math.log10(top)];
@@ -467,6 +479,7 @@ const themeNow = () => chosenTheme || (dark.matches ? "dark" : "light");
 function applyTheme(theme = themeNow()) {
   document.documentElement.dataset.theme = theme;
   for (const plot of all(".plot")) if (plot.data) Plotly.relayout(plot, { template: D.templates[theme] });
+  showFront(false);
 }
 
 // ---------------------------------------------------------------- state
@@ -532,6 +545,10 @@ function drawOne(plot) {
 }
 function narrow(figure) {
   figure.layout.margin = { l: 4, r: 6, t: 28, b: 4 };
+  for (const trace of figure.data) if (trace.colorbar) Object.assign(trace, { showscale: false, xgap: 0 });
+  const ticks = figure.layout.xaxis?.tickvals;
+  if (ticks?.length > 4) for (const key of ["tickvals", "ticktext"])
+    figure.layout.xaxis[key] = figure.layout.xaxis[key].filter((_, i) => i % 3 === 0);
   for (const key of Object.keys(figure.layout).filter((name) => name.startsWith("yaxis")))
     if (figure.layout[key].ticktext)
       figure.layout[key].ticktext = figure.layout[key].ticktext.map((text) => text.length > 14 ? `…${text.slice(-13)}` : text);
@@ -567,8 +584,9 @@ const ACTIONS = {
 function onClick(event) {
   const target = event.target.closest("button, tr[data-row]");
   if (!target) return;
-  const { export: id, select: chosen, choose, sort, action, row } = target.dataset;
-  if (id) copyText(exportCommand(ROW_OF.get(id)), target);
+  const { export: id, select: chosen, choose, sort, action, row, text } = target.dataset;
+  if (text) copyText(text, target);
+  else if (id) copyText(exportCommand(ROW_OF.get(id)), target);
   else if (chosen) { select(ROW_OF.get(chosen)); byId("front").scrollIntoView(); }
   else if (choose) { if (byId("axis-x")) setAxes(choose, state.y); else chooseCost(choose); }
   else if (sort) { list.down = list.sort === sort && !list.down; list.sort = sort; showCandidates(); }
@@ -615,7 +633,7 @@ function wire() {
   on("next", "click", () => { list.page += 1; showCandidates(); });
   on("csv", "click", () => download(`${D.study}-candidates.csv`, csv()));
   dark.addEventListener("change", () => applyTheme());
-  addEventListener("hashchange", () => { readHash(); setAxes(state.x, state.y); refresh(); });
+  addEventListener("hashchange", () => { if (!location.hash.includes("=")) return; readHash(); setAxes(state.x, state.y); refresh(); });
   addEventListener("beforeprint", () => { all(".plot").forEach((plot) => plot.offsetParent && drawOne(plot)); applyTheme("light"); });
   addEventListener("afterprint", () => applyTheme());
 }

@@ -93,7 +93,7 @@ class BitsFigure:
         """A heat map per tensor kind; activations only where they differ."""
         panels = [("weight bits", info.weight)]
         panels += [("activation bits", info.activation)] if info.mixed_activations else []
-        height = max(220, 90 + 22 * len(info.layers))
+        height = panel_height(len(info.layers))
         figure = blank(height, showlegend=False)
         share = 1 / len(panels)
         for index, (title, bits) in enumerate(panels, start=1):
@@ -147,8 +147,13 @@ class BitsFigure:
 
 def variants(data: ReportData) -> list[BitsFigure]:
     """One heat map per front."""
-    height = max(220, 90 + 22 * len(data.space.layers))
+    height = panel_height(len(data.space.layers))
     return [BitsFigure(cost, height) for cost in data.costs]
+
+
+def panel_height(layers: int) -> int:
+    """Pixels: rows are 22 high, 16 from 40 layers on."""
+    return max(220, 90 + (22 if layers < 40 else 16) * layers)
 
 
 def discrete_scale(levels: list[int]) -> list[list[object]]:
@@ -171,7 +176,7 @@ def _heatmap(info: BitsInfo, bits: Bits, title: str) -> dict[str, object]:
         "text": bits.astype(str) if numbered else None,
         "texttemplate": "%{text}" if numbered else None,
         "textfont": {"size": 11},
-        "customdata": None,
+        "xgap": 1 if columns <= 2 * NUMBERED[0] else 0,
         "zmin": -0.5,
         "zmax": len(levels) - 0.5,
         "colorscale": discrete_scale(levels),

@@ -26,6 +26,8 @@ SHOWN = 3000
 """Dominated candidates above this number are thinned by a grid; all others always stay."""
 
 GRID = 64
+NEAR = 1.34
+INT8 = "w8a8"
 PICK_NAMES = {"accurate": "most accurate", "knee": "knee", "smallest": "cheapest within tolerance"}
 
 
@@ -185,7 +187,8 @@ class FrontFigure:
         for limit in info.limits:
             figure.add_vline(limit, line={"dash": "dash", "width": 1}, annotation_text="budget")
         if info.log_y:
-            figure.update_yaxes(type="log", dtick="D1", minor_showgrid=False)
+            ends = np.concatenate([info.front.y, info.baselines.y])
+            figure.update_yaxes(type="log", tickvals=theme.log_ticks(ends.min(), ends.max()))
         figure.update_yaxes(range=y_range(info))
         figure.update_xaxes(range=x_range(info))
         return figure
@@ -209,7 +212,7 @@ class FrontFigure:
             for kind, series in kinds
             for name, x, y in zip(series.labels, series.x, series.y, strict=True)
         )
-        note = "" if info.shown == info.total else f"showing {info.shown} of {info.total} points"
+        note = join_notes(info)
         columns = ("kind", "policy", cost_objective(info.cost).title, info.quality)
         return Table(columns, rows, note)
 
@@ -235,6 +238,19 @@ def thin(points: Floats, limit: int) -> list[int]:
     rank = np.arange(len(flat)) - np.repeat(starts, np.diff(np.r_[starts, len(flat)]))
     chosen = order[np.lexsort((order, rank))][:limit]
     return sorted(int(i) for i in chosen)
+
+
+def join_notes(info: FrontInfo) -> str:
+    """What the first view leaves out."""
+    outside = [
+        f"{name} at {numbers.cost(info.cost, x)}"
+        for name, x in zip(info.baselines.labels, info.baselines.x, strict=True)
+        if x > x_range(info)[1]
+    ]
+    notes = [f"Outside the first view: {', '.join(outside)}."] if outside else []
+    if info.shown < info.total:
+        notes.append(f"Showing {info.shown} of {info.total} points; the front is complete.")
+    return " ".join(notes)
 
 
 def half_interval(rows: pd.DataFrame, quality: str) -> Floats | None:
@@ -274,11 +290,12 @@ def y_range(info: FrontInfo) -> list[float]:
 
 
 def x_range(info: FrontInfo) -> list[float]:
-    """First view: the front and what costs up to a third more than its end."""
-    near = info.baselines.x[info.baselines.x <= 1.34 * info.front.x.max()]
+    """First view: the front, uniform int8, and baselines up to a third beyond the front's end."""
+    is_int8 = np.array([name == INT8 for name in info.baselines.labels], dtype=np.bool_)
+    near = info.baselines.x[is_int8 | (info.baselines.x <= NEAR * info.front.x.max())]
     values = np.concatenate([info.front.x, near])
     low, high = float(values.min()), float(values.max())
-    pad = 0.04 * (high - low) or 0.05 * high or 1.0
+    pad = 0.05 * (high - low) or 0.05 * high or 1.0
     return [low - pad, high + pad]
 
 
@@ -294,7 +311,7 @@ def _points(series: Series, style: theme.Style) -> dict[str, object]:
             "color": style.colour,
             "symbol": style.mark,
             "size": 6,
-            "opacity": 0.4,
+            "opacity": 0.55,
             "line": {"width": 0},
         },
         "meta": "candidates",
@@ -348,9 +365,8 @@ def _baseline_points(series: Series) -> dict[str, object]:
         "y": series.y,
         "text": list(series.labels),
         "customdata": list(series.rows),
-        "mode": "lines+markers+text",
-        "textposition": "top right",
-        "line": {"width": 1, "dash": "dot", "color": theme.BASELINE},
+        "mode": "markers+text",
+        "textposition": "top center",
         "marker": {"symbol": "diamond", "size": 10, "color": theme.BASELINE},
         "hoverinfo": "none",
         "cliponaxis": True,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports import numbers, theme
-from reports.figure import Table, blank
+from reports.figure import Table, blank, compact
 from search.fronts import plane
 from search.pareto import Floats, anytime_hypervolume, normalised_hypervolume
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 ORDER = 50
 BAND_SEEDS = 3
 GRID = 160
+WIDE = 200.0
+"""Ratio of last to first cost from which the axis is logarithmic."""
+
 SPENT = {
     "evaluations": "evaluation-equivalents, scores included",
     "seconds": "seconds of the trial, scores included",
@@ -136,9 +139,12 @@ class HypervolumeFigure:
         figure = blank(
             self.height,
             xaxis_title=SPENT[info.spent],
-            yaxis_title="hypervolume (share of the reference box)",
+            yaxis_title="hypervolume (share of box)",
         )
-        figure.update_xaxes(rangemode="tozero")
+        start, end = spent_range(info)
+        # One strategy's scores can cost a hundred times another's evaluations.
+        log = start > 0 and end > WIDE * start
+        figure.update_xaxes(type="log" if log else "linear", rangemode="tozero")
         for summary in info.summaries:
             for trace in _band(summary, styles[summary.strategy]):
                 figure.add_scatter(**trace)
@@ -146,9 +152,8 @@ class HypervolumeFigure:
         for curve in info.curves:
             if curve.strategy not in banded:
                 figure.add_scatter(**_line(curve, styles[curve.strategy]))
-        end = max(float(curve.spent[-1]) for curve in info.curves)
         figure.add_scatter(
-            x=[0, end],
+            x=[start if log else 0.0, end],
             y=[info.uniform] * 2,
             name="uniform policies",
             mode="lines",
@@ -187,7 +192,11 @@ class HypervolumeFigure:
         rows.append(("uniform policies", "", f"{info.uniform:.4f}", ""))
         rows.append(("everything together", "", f"{info.together:.4f}", ""))
         fewest = min((int(row[1]) for row in rows if row[1]), default=0)
-        note = f"{fewest} seeds: indicative only, claims need 10. " if fewest < 10 else ""
+        note = (
+            f"Seeds per strategy: {fewest}; indicative only, claims need 10. "
+            if fewest < 10
+            else ""
+        )
         columns = ("strategy", "seeds", "final (median)", "difference to random [95 %]")
         return Table(columns, tuple(rows), f"{note}Reference point: {info.why}.")
 
@@ -199,6 +208,14 @@ def variants(data: ReportData) -> list[HypervolumeFigure]:
         for spent in SPENT
         for cost in data.costs
     ]
+
+
+def spent_range(info: HypervolumeInfo) -> tuple[float, float]:
+    """Least cost of a first candidate and greatest cost of a last one."""
+    return (
+        min(float(curve.spent[0]) for curve in info.curves),
+        max(float(curve.spent[-1]) for curve in info.curves),
+    )
 
 
 def share_of(data: ReportData, cost: str, rows: pd.DataFrame) -> float:
@@ -230,7 +247,8 @@ def summarise(curves: tuple[Curve, ...], strategy: str) -> Summary:
     """Quartiles over the seeds of a strategy, from where all seeds have begun."""
     own = [curve for curve in curves if curve.strategy == strategy]
     start = max(curve.spent[0] for curve in own)
-    grid = np.linspace(start, max(curve.spent[-1] for curve in own), GRID)
+    end = max(curve.spent[-1] for curve in own)
+    grid = np.geomspace(start, end, GRID) if start > 0 else np.linspace(start, end, GRID)
     values = np.array([step(curve, grid) for curve in own])
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
     return Summary(strategy, len(own), grid, median, low, high)
@@ -279,7 +297,7 @@ def _repeated(curves: tuple[Curve, ...], strategies: tuple[str, ...]) -> list[st
 def _band(summary: Summary, style: theme.Style) -> list[dict[str, object]]:
     name = f"{summary.strategy} (n={summary.seeds})"
     edge = {
-        "x": summary.spent,
+        "x": compact(summary.spent),
         "mode": "lines",
         "line": {"width": 0, "color": style.colour, "shape": "hv"},
         "legendgroup": name,
@@ -287,11 +305,17 @@ def _band(summary: Summary, style: theme.Style) -> list[dict[str, object]]:
         "hoverinfo": "skip",
     }
     return [
-        {**edge, "y": summary.low},
-        {**edge, "y": summary.high, "fill": "tonexty", "opacity": 0.2, "fillcolor": _faint(style)},
+        {**edge, "y": compact(summary.low)},
         {
-            "x": summary.spent,
-            "y": summary.median,
+            **edge,
+            "y": compact(summary.high),
+            "fill": "tonexty",
+            "opacity": 0.2,
+            "fillcolor": theme.faint(style.colour),
+        },
+        {
+            "x": compact(summary.spent),
+            "y": compact(summary.median),
             "name": name,
             "mode": "lines",
             "line": {"color": style.colour, "dash": style.dash, "width": 2.25, "shape": "hv"},
@@ -312,8 +336,3 @@ def _line(curve: Curve, style: theme.Style) -> dict[str, object]:
         "line": {"color": style.colour, "dash": style.dash, "width": 1.75, "shape": "hv"},
         "hovertemplate": f"{curve.strategy} %{{y:.3f}} at %{{x:.3s}}<extra></extra>",
     }
-
-
-def _faint(style: theme.Style) -> str:
-    red, green, blue = (int(style.colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.16)"

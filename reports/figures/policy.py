@@ -10,6 +10,7 @@ import numpy as np
 from reports import numbers, theme
 from reports.figure import Table, blank
 from reports.fronts import cost_objective, positions
+from reports.layers import layer_costs
 from search.pareto import Floats
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class PolicyFigure:
         layers = data.space.layers
         member = [data.space.group_of[layer.name] for layer in layers]
         taken = [data.space.groups[g].all_choices[codes[g]] for g in member]
-        share = layer_shares(data, self.cost, codes)
+        cost = layer_costs(data, self.cost, codes)
+        share = cost / (cost.sum() or 1.0)
         left, width = bars(share)
         return PolicyInfo(
             chosen,
@@ -93,7 +95,7 @@ class PolicyFigure:
         title = cost_objective(info.cost).title
         figure = blank(
             self.height,
-            xaxis_title=f"layers in execution order; width: share of {title} (%)",
+            xaxis_title=f"layers in order; width: share of {title} (%)",
             yaxis_title="bits",
             showlegend=True,
             bargap=0,
@@ -152,25 +154,6 @@ def default_selection(data: ReportData, cost: str) -> str | None:
     front = data.front.fronts.get(cost, ())
     fallback = [*front[-1:], *data.ok["policy_id"].head(1)]
     return data.front.pick("knee", cost) or (fallback[0] if fallback else None)
-
-
-def layer_shares(data: ReportData, cost: str, codes: np.ndarray) -> Floats:
-    """Share of the additive cost of each layer, ``float[layers]``.
-
-    A tie group's cost is split over its layers by weights (size) or by MACs (all others).
-    Without a table of ``cost`` the weight counts stand in.
-    """
-    table = data.tables.get(cost)
-    layers = data.space.layers
-    member = np.array([data.space.group_of[layer.name] for layer in layers])
-    by_weight = cost.startswith("size") or table is None
-    mass = np.array([x.weight_count if by_weight else x.macs for x in layers], dtype=np.float64)
-    total = np.bincount(member, weights=mass, minlength=len(data.space.groups))
-    of_group = mass / np.where(total > 0, total, 1.0)[member]
-    group_cost = total if table is None else table[np.arange(len(codes)), codes]
-    share = np.nan_to_num(group_cost[member] * of_group)
-    result: Floats = share / (share.sum() or 1.0)
-    return result
 
 
 def bars(share: Floats) -> tuple[Floats, Floats]:

@@ -26,6 +26,7 @@ from search.plan import build_strategy
 from search.records import Counters, read_journals
 from search.strategies.base import SearchContext, Strategy
 from search.strategies.baselines import BaselineStrategy
+from search.tasks.base import Task
 from search.tasks.shipping import unpack
 from search.trial import Budget, TrialName, run_trial, trial_rng
 from spaces.baselines import uniform_policies
@@ -157,11 +158,20 @@ def _run(job: Job, shared: Shared, arrays: Mapping[str, np.ndarray], stop: Any) 
             journal,
             budget,
             known=known,
-            spent=Counters(forward=sum(s.forward_equivalents for s in scores.values())),
+            spent=Counters(forward=_score_work(scores, task)),
             spent_s=sum(s.seconds for s in scores.values()),
             tags=tags,
             stop=stop,
         )
+
+
+def _score_work(scores: Mapping[str, ScoreTable], task: Task) -> float:
+    """Work of the scores in evaluation-equivalents.
+
+    Scores count passes over the calibration split; an evaluation passes over search-validation.
+    """
+    passes = sum(table.forward_equivalents for table in scores.values())
+    return passes * task.calibration.n / task.search.n
 
 
 def _strategy(job: Job, shared: Shared) -> Strategy:

@@ -25,6 +25,7 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
@@ -59,6 +60,8 @@ def run_jobs(
 
         size = sum(array.nbytes for array in arrays.values())
         _start(ray, workers, address, size)
+        # Ray's start replaces the handlers of SIGINT and SIGTERM; ours end a study in order.
+        stop.install()
         stop_file = os.path.join(storage, "stop")  # noqa: PTH118 - crosses to workers as text
         with _announce(stop, stop_file):
             tuner = tune.Tuner(

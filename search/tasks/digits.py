@@ -36,6 +36,21 @@ def digits_resnet(
 ) -> Task:
     """Noisy digits and a residual network of 16 quantizable layers, 175 thousand parameters.
 
+    Uniform weight bits (symmetric restricted, per channel, MSE ranges; activations 8 bit), test
+    split of 600, difference of cross-entropy to float paired over images:
+
+    ====== ============= ======== ==================
+    bits   cross-entropy accuracy difference +- s.e.
+    ====== ============= ======== ==================
+    float          0.082    96.8 %
+    8              0.083    97.0 %   0.001 +- 0.001
+    6              0.081    97.3 %  -0.001 +- 0.002
+    5              0.084    97.0 %   0.002 +- 0.003
+    4              0.132    95.7 %   0.050 +- 0.011
+    3              3.326    37.2 %   3.24  +- 0.15
+    2             13.249    10.0 %  13.2   +- 0.26
+    ====== ============= ======== ==================
+
     Args:
         name: name of the task.
         noise: standard deviation of the noise on images in 0..1.
@@ -59,7 +74,21 @@ def digits_vit(
     batch_size: int = 25,
     progress: Progress = silent,
 ) -> Task:
-    """Noisy digits and a small vision transformer: linear layers only.
+    """Noisy digits and a small vision transformer: 26 linear layers, 80 thousand parameters.
+
+    Uniform weight bits as in :func:`digits_resnet`, test split:
+
+    ====== ============= ======== ==================
+    bits   cross-entropy accuracy difference +- s.e.
+    ====== ============= ======== ==================
+    float          0.172    94.3 %
+    8              0.172    94.3 %   0.000 +- 0.001
+    6              0.173    94.2 %   0.001 +- 0.002
+    5              0.173    94.3 %   0.001 +- 0.003
+    4              0.189    93.7 %   0.017 +- 0.005
+    3              0.196    94.0 %   0.024 +- 0.010
+    2              1.010    66.0 %   0.838 +- 0.052
+    ====== ============= ======== ==================
 
     Args:
         name: name of the task.

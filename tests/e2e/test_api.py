@@ -156,3 +156,23 @@ def test_a_constrained_study_never_exceeds_its_limit(tiny_model, splits, tmp_pat
     assert (found.front("size_bytes")["size_bytes"] <= limit).all()
     searched = found.table[found.table["strategy"].isin(["random", "greedy", "hawq"])]
     assert (searched["size_bytes"] <= limit).all()
+
+
+def test_a_finished_study_can_be_extended(tiny_model, splits, tmp_path):
+    def run(strategies, seeds, *more):
+        return search(
+            tiny_model, **splits, strategies=strategies, seeds=seeds, evaluations=4,
+            run_dir=tmp_path / "r", overrides=[*LOCAL, *more],
+        )  # fmt: skip
+
+    first = run(["random"], [0])
+    with pytest.raises(UsageError, match="resume=extend"):
+        run(["random", "greedy"], [0, 1])
+    more = run(["random", "greedy"], [0, 1], "resume=extend")
+    assert set(zip(more.table["strategy"], more.table["seed"], strict=True)) == {
+        ("baseline", 0), ("random", 0), ("random", 1), ("greedy", 0), ("greedy", 1),
+    }  # fmt: skip
+    kept = more.table[(more.table["strategy"] == "random") & (more.table["seed"] == 0)]
+    old = first.table[first.table["strategy"] == "random"]
+    assert kept["quality_key"].tolist() == old["quality_key"].tolist()
+    assert kept["eval_s"].tolist() == old["eval_s"].tolist()

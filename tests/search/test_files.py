@@ -87,3 +87,19 @@ def test_resuming_another_study_is_refused_with_the_difference():
     with pytest.raises(UsageError, match=r"(?s)space.name: a -> b.*resume=fresh"):
         refuse_changes(old, {"space": {"name": "b"}, "budget": {"evaluations": 1}}, "demo")
     refuse_changes(old, {"space": {"name": "a"}, "budget": {"evaluations": 9}}, "demo")
+
+
+def test_extending_may_add_strategies_and_seeds_but_change_nothing():
+    old = {"space": {"name": "a"}, "strategy": {"random": {"x": 1}}, "seeds": [0]}
+    more = {**old, "strategy": {"random": {"x": 1}, "hawq": {}}, "seeds": [0, 1]}
+    with pytest.raises(UsageError, match=r"(?s)seeds: \[0\] -> \[0, 1\].*resume=extend"):
+        refuse_changes(old, more, "demo")
+    refuse_changes(old, more, "demo", extend=True)
+    for worse in (
+        {**old, "strategy": {"random": {"x": 2}}},
+        {**old, "strategy": {"hawq": {}}},
+        {**old, "seeds": [1]},
+        {**more, "space": {"name": "b"}},
+    ):
+        with pytest.raises(UsageError, match="another configuration"):
+            refuse_changes(old, worse, "demo", extend=True)

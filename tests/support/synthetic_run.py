@@ -4,6 +4,7 @@ Losses add up per layer as ``sensitivity x 4^-bits`` with a small interaction of
 that fronts, knees and sensitivities look like real ones and have a known shape.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -332,6 +333,7 @@ def make_front(space, judge, table, recipe):
             metric,
             float_accuracy=float(table["accuracy"].iloc[tags["fp32"]]),
             tolerance=0.01,
+            worst=reference.point[0],
         )
         front["picks"] += [
             {"role": pick.role, "cost": metric, "policy_id": ids[pick.row]} for pick in chosen
@@ -425,7 +427,7 @@ def manifest(recipe):
         "python": "3.11.7",
         "os": "Linux-6.1",
         "packages": {"torch": "2.13.0", "plotly": "7.1.0"},
-        "config_hash": "c0c0",
+        "config_hash": config_hash(recipe),
         "identity_hash": "1d1d",
         "task": {
             "name": "digits_resnet",
@@ -454,6 +456,11 @@ def manifest(recipe):
         "table_seconds": 21.0,
         **recipe.extra_manifest,
     }
+
+
+def config_hash(recipe):
+    text = json.dumps(json.loads(config(recipe)), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def config(recipe):

@@ -1,0 +1,183 @@
+"""The end of a study: journals merged, fronts built, the test split read once, records written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from search import files, fronts
+from search.evaluate import Evaluator
+from search.plan import Plan
+from search.progress import Bar
+from search.records import JournalLine, Result, decode_codes, read_journals
+from search.stats import wilson
+from search.table import candidate_table
+from spaces.constraints import feasible_mask
+
+
+def finish(plan: Plan, evaluator: Evaluator, run_dir: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Merges journals, computes fronts, reads the test split once, writes the records."""
+    lines = read_journals(run_dir / "trials")
+    table = candidate_table(lines, plan.space, plan.costs)
+    front = build_front(plan, table, lines)
+    _read_test_split(plan, evaluator, front)
+    files.write_table(run_dir / "trials.parquet", table)
+    (run_dir / "policies").mkdir(exist_ok=True)
+    for policy_id, item in front["policies"].items():
+        policy = plan.space.policy(decode_codes(item["codes"]))
+        files.write_json(
+            run_dir / "policies" / f"{policy_id}.json",
+            {"policy_id": policy_id, "choices": dict(policy.choices)},
+        )
+    files.write_json(run_dir / "front.json", front)
+    return front, table
+
+
+def build_front(plan: Plan, table: pd.DataFrame, lines: list[JournalLine]) -> dict[str, Any]:
+    """Content of ``front.json`` before the test split is read."""
+    objective = plan.settings.objective
+    tags = fronts.by_tag(table)
+    float_row = table.iloc[tags["fp32"]]
+    ids = table["policy_id"].tolist()
+    result: dict[str, Any] = {
+        "state": "final",
+        "quality": objective.quality,
+        "costs": {metric: _provenance(plan, metric) for metric in objective.costs},
+        "reference": {},
+        "fronts": {},
+        "hypervolume": {},
+        "picks": [],
+        "baselines": [ids[row] for row in tags.values()],
+        "float": ids[tags["fp32"]],
+        "uniform_int8": ids[tags["w8a8"]] if "w8a8" in tags else None,
+    }
+    shown = set(tags.values())
+    sign = -1.0 if objective.quality == "accuracy" else 1.0
+    for metric in objective.costs:
+        reference = fronts.reference_for(
+            plan.space,
+            plan.costs,
+            metric,
+            objective.quality,
+            sign * float(float_row[objective.quality]),
+            plan.task.classes,
+        )
+        rows = fronts.front_rows(table, objective.quality, metric)
+        rows = [row for row in rows if _feasible(plan, lines[row])]
+        result["reference"][metric] = {
+            "point": reference.point,
+            "ideal": reference.ideal,
+            "why": reference.why,
+        }
+        result["fronts"][metric] = [ids[row] for row in rows]
+        result["hypervolume"][metric] = fronts.hypervolumes(
+            table, objective.quality, metric, reference
+        )
+        chosen = fronts.picks(
+            table,
+            rows,
+            objective.quality,
+            metric,
+            float_accuracy=float(float_row["accuracy"]),
+            tolerance=objective.tolerance,
+            worst=reference.point[0],
+        )
+        result["picks"] += [
+            {"role": pick.role, "cost": metric, "policy_id": ids[pick.row]} for pick in chosen
+        ]
+        shown |= set(rows)
+    result["policies"] = {ids[row]: _entry(table.iloc[row]) for row in sorted(shown)}
+    return result
+
+
+def _provenance(plan: Plan, metric: str) -> dict[str, Any]:
+    """The cost model's provenance with a line for people."""
+    source = dict(plan.costs.provenance()[metric])
+    kind = str(source.pop("kind"))
+    if "detail" not in source:
+        source["detail"] = (
+            f"sum of a kernel table, {source['device']}, {source['runtime']}, "
+            f"{source['threads']} thread, batch {source['batch']}, {source['date'][:10]}"
+        )
+    return {"provenance": kind, **source}
+
+
+def _feasible(plan: Plan, line: JournalLine) -> bool:
+    costs = plan.costs.costs(np.array([line.codes]))
+    return bool(feasible_mask(plan.constraints, costs)[0])
+
+
+ENTRY = (
+    "tag",
+    "codes",
+    "ce",
+    "kl",
+    "accuracy",
+    "standard_error",
+    "n",
+    "size_bytes",
+    "bops",
+    "latency_ms",
+    "energy_mj",
+    "peak_bytes",
+    "mean_weight_bits",
+    "mean_activation_bits",
+    "strategy",
+    "seed",
+)
+
+
+def _entry(row: pd.Series) -> dict[str, Any]:
+    item = {key: _plain(row[key]) for key in ENTRY if key in row.index}
+    item["label"] = f"w{row['mean_weight_bits']:.1f}a{row['mean_activation_bits']:.1f}"
+    return item
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _read_test_split(plan: Plan, evaluator: Evaluator, front: dict[str, Any]) -> None:
+    """Adds ``test`` to every kept policy; losses are compared with uniform int8 in pairs."""
+    bar = Bar("test split")
+    int8 = front["uniform_int8"]
+    # Uniform int8 first: the others are compared with it sample by sample.
+    order = sorted(front["policies"], key=lambda policy_id: policy_id != int8)
+    base: Tensor | None = None
+    for number, policy_id in enumerate(order, start=1):
+        item = front["policies"][policy_id]
+        policy = plan.space.policy(decode_codes(item["codes"]))
+        result, losses = evaluator.evaluate_each(policy, "test")
+        if losses is not None:
+            base = losses if policy_id == int8 else base
+            item["test"] = _test_entry(result) | _paired(losses, base)
+        bar(number, len(order), "policies")
+
+
+def _paired(losses: Tensor, base: Tensor | None) -> dict[str, float]:
+    """Mean difference of per-sample losses to uniform int8 and its standard error."""
+    if base is None:
+        return {}
+    difference = losses - base
+    error = float(difference.std(unbiased=True)) / len(difference) ** 0.5
+    return {
+        "ce_minus_int8": float(difference.mean()),
+        "ce_minus_int8_standard_error": error if len(difference) > 1 else 0.0,
+    }
+
+
+def _test_entry(result: Result) -> dict[str, Any]:
+    low, high = wilson(result.accuracy * result.n, result.n)
+    return {
+        "ce": result.ce,
+        "kl": result.kl,
+        "accuracy": result.accuracy,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "standard_error": result.standard_error,
+        "n": result.n,
+    }
