@@ -38,12 +38,16 @@ class AutoTies:
         shared_weights: layers holding the very same weight tensor.
         same_input_linear: linear layers reading the very same tensor (query, key and value),
             which runtimes fuse into one product.
+        same_input_conv: convolutions reading the very same tensor (the first convolution and the
+            projection of a residual unit), so that it is quantized once; HAWQ-V3 (arXiv
+            2011.10680) ties them.
         residual: layers whose outputs meet in one addition; integer-only deployments that add
             in the layers' own bit-width need it.
     """
 
     shared_weights: bool = True
     same_input_linear: bool = True
+    same_input_conv: bool = False
     residual: bool = False
 
 

@@ -75,6 +75,11 @@ def test_residual_ties_are_off_unless_asked_for():
     assert ("block.conv2", "block.shortcut.0") in [group.layers for group in built.groups]
 
 
+def test_convolutions_of_one_input_are_tied_when_asked_for():
+    built = space({**W48, "auto_ties": {"same_input_conv": True}})
+    assert ("block.conv1", "block.shortcut.0") in [group.layers for group in built.groups]
+
+
 def test_user_ties_by_regex_merge_with_each_other():
     ties = [["stem.*", r"block\.conv1"], [r"block\.conv1", "head"]]
     groups = tie_groups(CONV, ties, AutoTies())
