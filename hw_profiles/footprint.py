@@ -1,24 +1,24 @@
 """Costs that need no measurement: bytes of the packed weights and bit operations.
 
-Size counts what a file must store: packed weight codes, one float32 scale per tensor, channel
-or group, zero points at the weight's own width where the format is asymmetric, and float32
-biases. BOPs are MACs times both bit-widths (van Baalen et al., Bayesian Bits, 2020).
+Size counts what a file must store: packed weight codes, per tensor, channel or group what the
+format shares there (a float32 scale, of block formats 8 bits, of k-means the codebook; zero
+points at the weight's own width where the format is asymmetric), and float32 biases.
+BOPs are MACs times both bit-widths (van Baalen et al., Bayesian Bits, 2020).
 """
 
 from __future__ import annotations
 
 import math
 
-from quant.formats import Format, Granularity, Scheme
+from quant.formats import Format, Granularity
 from spaces.choices import Choice
 from spaces.layers import LayerSpec
 
-SCALE_BYTES = 4
 BIAS_BYTES = 4
 
 
 def scale_count(layer: LayerSpec, weight: Format) -> int:
-    """Number of scales of a layer's weight; 0 for float formats."""
+    """Number of scales or codebooks of a layer's weight; 0 for float formats."""
     if weight.is_float:
         return 0
     if weight.granularity is Granularity.TENSOR:
@@ -32,11 +32,10 @@ def scale_count(layer: LayerSpec, weight: Format) -> int:
 def size_bytes(layer: LayerSpec, choice: Choice) -> int:
     """Bytes that store the layer's parameters in ``choice``, scales and biases included."""
     weight = choice.weight
-    scales = scale_count(layer, weight)
-    zero_points = scales if weight.scheme is Scheme.ASYMMETRIC else 0
     codes = math.ceil(layer.weight_count * weight.bits / 8)
+    shared = math.ceil(scale_count(layer, weight) * weight.scale_bits / 8)
     bias = layer.out_channels * BIAS_BYTES if layer.bias else 0
-    return codes + scales * SCALE_BYTES + math.ceil(zero_points * weight.bits / 8) + bias
+    return codes + shared + bias
 
 
 def bops(layer: LayerSpec, choice: Choice) -> int:

@@ -52,7 +52,13 @@ class DynamicQuantizer:
 
 
 def check_activation_format(fmt: Format) -> None:
-    """Raises UsageError for integer activation formats with more than one scale."""
+    """Raises UsageError for activation formats fitted to a tensor or with more than one scale."""
+    if fmt.is_fitted:
+        raise UsageError(
+            f"activation format '{fmt}' fits its levels to a tensor that does not change",
+            expected="a weight format there, or a range-based activation format",
+            fix="write for example 'int8ut' or 'fp8e4m3'",
+        )
     if not fmt.is_float and fmt.granularity is not Granularity.TENSOR:
         raise UsageError(
             f"activation format '{fmt}' has more than one scale",

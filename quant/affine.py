@@ -18,6 +18,7 @@ from torch import Tensor
 
 from quant.errors import DataError
 from quant.formats import Format, Scheme
+from quant.levels import level_table, mx_scale, nearest_level, pick_level
 
 FLOAT_DTYPES = {
     "float32": torch.float32,
@@ -35,11 +36,20 @@ class QParams:
             against its sliced view, see :mod:`quant.slices`); ones for float formats.
         zero_point: code of real zero, int32, same shape as ``scale``; 0 for symmetric formats.
         fmt: the format.
+        levels: fitted levels, ``[S, K]`` ascending; None for formats with fixed ones.
     """
 
     scale: Tensor
     zero_point: Tensor
     fmt: Format
+    levels: Tensor | None = None
+
+    @property
+    def table(self) -> Tensor:
+        """Levels in ascending order, ``[K]`` or ``[S, K]``, in the scale's dtype and device."""
+        if self.levels is not None:
+            return self.levels
+        return level_table(self.fmt).to(self.scale)
 
 
 def qparams_from_range(low: Tensor, high: Tensor, fmt: Format, *, name: str = "") -> QParams:
@@ -50,7 +60,9 @@ def qparams_from_range(low: Tensor, high: Tensor, fmt: Format, *, name: str = ""
 
     - asymmetric: ``(high - low) / n``, zero point ``round(-low / S)``;
     - symmetric, restricted range: ``max|x| / (2^(b-1) - 1)``;
-    - symmetric, full range: ``2 max|x| / n``.
+    - symmetric, full range: ``2 max|x| / n``;
+    - a table of levels: ``max|x|`` over the largest level, for block formats the power of two
+      of :func:`quant.levels.mx_scale`.
 
     A range of (almost) zero width, as of an all-zero or empty tensor, gets scale 1, so that
     every value becomes exactly 0.
@@ -70,7 +82,9 @@ def qparams_from_range(low: Tensor, high: Tensor, fmt: Format, *, name: str = ""
     low, high = low.clamp(max=0), high.clamp(min=0)
     peak = torch.maximum(-low, high)
     steps = fmt.qmax - fmt.qmin
-    if fmt.scheme is Scheme.ASYMMETRIC:
+    if fmt.has_levels:
+        scale = mx_scale(peak, fmt) if fmt.is_mx else peak / float(level_table(fmt).abs().max())
+    elif fmt.scheme is Scheme.ASYMMETRIC:
         # Divided before subtracting: the width of a float32 range can overflow float32.
         scale = high / steps - low / steps
     elif fmt.scheme is Scheme.RESTRICTED:
@@ -91,6 +105,8 @@ def quantize(x: Tensor, qparams: QParams) -> Tensor:
     fmt = qparams.fmt
     if fmt.is_float:
         return x.to(FLOAT_DTYPES[fmt.kind])
+    if fmt.has_levels:
+        return nearest_level(x * qparams.scale.reciprocal(), qparams.table).to(torch.int32)
     shifted = torch.round(x * qparams.scale.reciprocal()) + qparams.zero_point
     return shifted.clamp(fmt.qmin, fmt.qmax).to(torch.int32)
 
@@ -99,6 +115,8 @@ def dequantize(codes: Tensor, qparams: QParams) -> Tensor:
     """Real values ``S (code - Z)`` of codes, in the scale's dtype."""
     if qparams.fmt.is_float:
         return codes.to(qparams.scale.dtype)
+    if qparams.fmt.has_levels:
+        return pick_level(qparams.table, codes.long()) * qparams.scale
     return (codes - qparams.zero_point).to(qparams.scale.dtype) * qparams.scale
 
 
@@ -115,11 +133,25 @@ def fake_quantize(x: Tensor, qparams: QParams) -> Tensor:
     fmt = qparams.fmt
     if fmt.is_float:
         return x.to(FLOAT_DTYPES[fmt.kind]).to(x.dtype)
+    if fmt.has_levels:
+        return _on_levels(x, qparams)
     if torch.is_grad_enabled() and x.requires_grad:
         result: Tensor = _StraightThrough.apply(x, qparams)  # type: ignore[no-untyped-call]
         return result
     steps = x.detach().mul(qparams.scale.reciprocal()).round_()
     return _clip(steps, *_bounds(qparams)).mul_(qparams.scale)
+
+
+def _on_levels(x: Tensor, qparams: QParams) -> Tensor:
+    """Nearest level; the gradient is 1 between the lowest and the highest level, else 0."""
+    values = x.detach()
+    result = dequantize(quantize(values, qparams), qparams)
+    result = torch.where(torch.isnan(values), values, result)
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return result
+    low, high = (qparams.table[..., end : end + 1 or None] * qparams.scale for end in (0, -1))
+    inside = torch.minimum(torch.maximum(x, low), high)
+    return inside + (result - inside).detach()
 
 
 def check_finite(x: Tensor, name: str) -> None:

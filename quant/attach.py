@@ -1,6 +1,7 @@
 """One mechanism that puts quantizers into any supported layer, and takes them out again.
 
-Each layer gets a weight slot (a parametrization) and an input slot (a forward pre-hook), once.
+Each layer gets a weight slot (a parametrization), an input slot (a forward pre-hook) and an
+output slot (a forward hook), once.
 Afterwards a quantizer is switched by assigning to a slot, so trying another policy costs
 microseconds; an empty slot is the float layer.
 """
@@ -51,6 +52,16 @@ class _InputSlot:
         return args, {**kwargs, "input": self.content(kwargs["input"])}
 
 
+class _OutputSlot:
+    """Forward hook that adds a constant to the layer's output."""
+
+    def __init__(self) -> None:
+        self.content: Tensor | None = None
+
+    def __call__(self, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        return None if self.content is None else output + self.content
+
+
 class Attachment:
     """The slots of the attached layers of one model; made by :func:`attach`."""
 
@@ -58,7 +69,9 @@ class Attachment:
         self._modules = dict(modules)
         self._weights = {name: _WeightSlot() for name in modules}
         self._inputs = {name: _InputSlot() for name in modules}
+        self._outputs = {name: _OutputSlot() for name in modules}
         self._hooks = [_fill(m, self._weights[n], self._inputs[n]) for n, m in modules.items()]
+        self._hooks += [m.register_forward_hook(self._outputs[n]) for n, m in modules.items()]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,14 +90,16 @@ class Attachment:
         *,
         weight: Tensor | Quantizer | None = None,
         input: Quantizer | None = None,
+        shift: Tensor | None = None,
     ) -> None:
-        """Fills both slots of a layer.
+        """Fills the slots of a layer.
 
         Args:
             name: an attached layer.
             weight: a tensor used instead of the weight, a differentiable function of it, or
                 None for the float weight.
             input: a function applied to the tensor entering the layer, or None.
+            shift: added to the output, broadcastable, as a corrected bias would be; or None.
 
         Raises:
             UsageError: the layer is not attached.
@@ -93,6 +108,7 @@ class Attachment:
             raise unknown("layer", name, self._modules, where="attached layers")
         self._weights[name].__dict__["content"] = weight
         self._inputs[name].content = input
+        self._outputs[name].content = shift
 
     def clear(self) -> None:
         """Empties all slots: the model computes in float again."""

@@ -70,7 +70,7 @@ def fold_batch_norm(model: nn.Module) -> Folded:
     if not norms:
         return Folded(result, {}, {})
     try:
-        graph = _Tracer().trace(result)
+        graph = NormTracer().trace(result)
     except Exception as cause:  # tracing runs user code, which may raise anything
         reason = f"the model cannot be traced: {cause}"
         return Folded(result, {}, dict.fromkeys(norms, reason))
@@ -80,10 +80,11 @@ def fold_batch_norm(model: nn.Module) -> Folded:
     return Folded(result, plan, left)
 
 
-class _Tracer(fx.Tracer):
+class NormTracer(fx.Tracer):
     """Keeps layers and norms whole, also when users subclass them."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """True for layers and norms as well."""
         known = isinstance(m, (*QUANTIZABLE, *NORMS))
         return known or super().is_leaf_module(m, module_qualified_name)
 

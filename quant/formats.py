@@ -4,6 +4,12 @@ Grammar (whitespace is not allowed)::
 
     format  = "float32" | "float16" | "bfloat16"
             | "int" bits [scheme] [granularity] ["@" timing]
+            | levels [granularity] ["@" timing]
+    levels  = "fp8e4m3" | "fp8e5m2" | "fp4" | "nf4"  a table of floating levels times a scale
+            | "mxfp8" | "mxfp6" | "mxfp4"            one power-of-two scale per group
+            | "pot" bits | "apot" bits               powers of two, sums of them; bits 2 .. 8
+            | "binary" | "ternary"                   {-1, 1}, {-1, 0, 1} times a fitted scale
+            | "km" bits                              a k-means codebook of 2^bits values
     bits    = 2 .. 8
     scheme  = "s"  symmetric, full range        q in [-2^(b-1), 2^(b-1)-1]
             | "sr" symmetric, restricted range  q in [-(2^(b-1)-1), 2^(b-1)-1]
@@ -11,9 +17,11 @@ Grammar (whitespace is not allowed)::
     granularity = "t" one scale per tensor | "c" per output channel | "g" N per group of N weights
     timing  = "static" ranges from calibration | "dynamic" ranges from each batch (activations)
 
-Omitted parts mean ``s``, ``t`` and ``@static``. ``int4sg128`` is a 4-bit symmetric weight with
+Omitted parts mean ``s``, ``t`` and ``@static``; ``mxfp*`` always has groups, of 32 where no size
+is given. ``int4sg128`` is a 4-bit symmetric weight with
 one scale per 128 inputs; ``int8ut@dynamic`` an 8-bit activation whose range is found at run
-time. Definitions follow Gholami et al., arXiv 2103.13630, section III.
+time; ``km4c`` a 4-bit codebook per output channel. Definitions follow Gholami et al., arXiv
+2103.13630, section III; the levels are those of :mod:`quant.levels`.
 """
 
 from __future__ import annotations
@@ -28,9 +36,26 @@ from quant.errors import UsageError, nearest
 MIN_BITS, MAX_BITS = 2, 8
 FLOAT_BITS = {"float32": 32, "float16": 16, "bfloat16": 16}
 
-_INT = re.compile(
-    r"int(?P<bits>\d+)(?P<scheme>sr|s|u)?(?P<gran>t|c|g(?P<group>\d+))?(@(?P<timing>\w+))?"
-)
+NAMED_BITS = {
+    "fp8e4m3": 8,
+    "fp8e5m2": 8,
+    "fp4": 4,
+    "nf4": 4,
+    "mxfp8": 8,
+    "mxfp6": 6,
+    "mxfp4": 4,
+    "binary": 1,
+    "ternary": 2,
+}
+SIZED = ("pot", "apot", "km")
+FITTED = ("binary", "ternary", "km")
+MX_GROUP = 32
+SCALE_BITS, MX_SCALE_BITS, LEVEL_BITS = 32, 8, 32
+
+_PARTS = r"(?P<gran>t|c|g(?P<group>\d+))?(@(?P<timing>\w+))?"
+_INT = re.compile(r"(?P<kind>int)(?P<bits>\d+)(?P<scheme>sr|s|u)?" + _PARTS)
+_NAMED = re.compile(f"(?P<kind>{'|'.join(NAMED_BITS)})" + _PARTS)
+_SIZED = re.compile(f"(?P<kind>{'|'.join(SIZED)})(?P<bits>\\d+)" + _PARTS)
 
 
 class Scheme(StrEnum):
@@ -61,8 +86,8 @@ class Format:
     """One tensor's number format.
 
     Attributes:
-        kind: ``"int"`` or the name of a float type.
-        bits: storage width of one element, without scales.
+        kind: ``"int"``, the name of a float type, or the name of a table of levels.
+        bits: storage width of one element, without scales and codebooks.
         scheme: integer range and symmetry (ignored for float kinds).
         granularity: what shares one scale (ignored for float kinds).
         group_size: weights per scale when ``granularity`` is GROUP, else 0.
@@ -78,21 +103,46 @@ class Format:
 
     @property
     def is_float(self) -> bool:
-        """True for formats without an integer grid."""
-        return self.kind != "int"
+        """True for the plain float types, which have no scale."""
+        return self.kind in FLOAT_BITS
+
+    @property
+    def has_levels(self) -> bool:
+        """True for formats that store places in a table of levels."""
+        return self.kind != "int" and not self.is_float
+
+    @property
+    def is_fitted(self) -> bool:
+        """True when scale or levels are fitted to the tensor, without a range."""
+        return self.kind in FITTED
+
+    @property
+    def is_mx(self) -> bool:
+        """True for block formats with a shared power-of-two scale."""
+        return self.kind.startswith("mx")
+
+    @property
+    def scale_bits(self) -> int:
+        """Bits stored once per slice: scale, zero point and codebook; 0 for float formats."""
+        if self.is_float:
+            return 0
+        if self.kind == "km":
+            return LEVEL_BITS << self.bits
+        zero_point = self.bits if self.scheme is Scheme.ASYMMETRIC else 0
+        return (MX_SCALE_BITS if self.is_mx else SCALE_BITS) + zero_point
 
     @property
     def qmin(self) -> int:
-        """Smallest integer code."""
-        if self.scheme is Scheme.ASYMMETRIC:
+        """Smallest integer code; places in a table count from 0."""
+        if self.has_levels or self.scheme is Scheme.ASYMMETRIC:
             return 0
         full = -(1 << (self.bits - 1))
         return full + 1 if self.scheme is Scheme.RESTRICTED else full
 
     @property
     def qmax(self) -> int:
-        """Largest integer code."""
-        if self.scheme is Scheme.ASYMMETRIC:
+        """Largest integer code; of a table whose level count is no power of two, a bound."""
+        if self.has_levels or self.scheme is Scheme.ASYMMETRIC:
             return (1 << self.bits) - 1
         return (1 << (self.bits - 1)) - 1
 
@@ -105,7 +155,9 @@ class Format:
             return self.kind
         group = str(self.group_size) if self.granularity is Granularity.GROUP else ""
         timing = "@dynamic" if self.timing is Timing.DYNAMIC else ""
-        return f"int{self.bits}{self.scheme}{self.granularity}{group}{timing}"
+        width = "" if self.kind in NAMED_BITS else self.bits
+        scheme = self.scheme if self.kind == "int" else ""
+        return f"{self.kind}{width}{scheme}{self.granularity}{group}{timing}"
 
 
 FLOAT32 = Format("float32", 32)
@@ -120,28 +172,41 @@ def parse_format(text: str) -> Format:
     """
     if text in FLOAT_BITS:
         return Format(text, FLOAT_BITS[text])
-    match = _INT.fullmatch(text)
+    match = _INT.fullmatch(text) or _NAMED.fullmatch(text) or _SIZED.fullmatch(text)
     if match is None:
         raise _bad_format(text, "not a number format")
-    bits = int(match["bits"])
-    if not MIN_BITS <= bits <= MAX_BITS:
+    kind, parts = match["kind"], match.groupdict()
+    bits = NAMED_BITS[kind] if kind in NAMED_BITS else int(parts["bits"])
+    if kind not in NAMED_BITS and not MIN_BITS <= bits <= MAX_BITS:
         raise _bad_format(text, f"{bits} bits is out of range")
-    granularity = Granularity((match["gran"] or "t")[0])
-    group_size = int(match["group"] or 0)
-    if granularity is Granularity.GROUP and group_size < 1:
-        raise _bad_format(text, "group size must be at least 1")
+    granularity, group_size = _slices(text, kind, parts["gran"] or "", parts["group"] or "")
     try:
-        timing = Timing(match["timing"] or "static")
+        timing = Timing(parts["timing"] or "static")
     except ValueError:
-        raise _bad_format(text, f"unknown timing '@{match['timing']}'") from None
-    return Format("int", bits, Scheme(match["scheme"] or "s"), granularity, group_size, timing)
+        raise _bad_format(text, f"unknown timing '@{parts['timing']}'") from None
+    scheme = Scheme(parts.get("scheme") or "s")
+    return Format(kind, bits, scheme, granularity, group_size, timing)
+
+
+def _slices(text: str, kind: str, granularity: str, size: str) -> tuple[Granularity, int]:
+    """Granularity and group size of a format's text."""
+    if kind.startswith("mx"):
+        if granularity[:1] in ("t", "c"):
+            raise _bad_format(text, "a block format shares its scale within groups only")
+        granularity, size = "g", size or str(MX_GROUP)
+    result = Granularity((granularity or "t")[0])
+    if result is Granularity.GROUP and int(size) < 1:
+        raise _bad_format(text, "group size must be at least 1")
+    return result, int(size or 0)
 
 
 def _bad_format(text: str, why: str) -> UsageError:
-    known = [*FLOAT_BITS, *(f"int{bits}" for bits in range(MIN_BITS, MAX_BITS + 1))]
+    sized = [f"{kind}{bits}" for kind in ("int", *SIZED) for bits in range(MIN_BITS, MAX_BITS + 1)]
+    known = [*FLOAT_BITS, *NAMED_BITS, *sized]
     return UsageError(
         f"format '{text}': {why}",
         expected="float32, float16, bfloat16, or int2..int8 with optional s|sr|u, t|c|gN, "
-        "@static|@dynamic (for example int4sg128, int8ut@dynamic)",
+        "@static|@dynamic (for example int4sg128, int8ut@dynamic); or one of "
+        f"{', '.join(NAMED_BITS)}, pot4, apot4, km4 with optional t|c|gN",
         fix=nearest(text, known) or "write for example int8sc",
     )

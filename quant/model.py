@@ -27,6 +27,10 @@ from quant.errors import DataError, unknown
 from quant.folding import fold_batch_norm, share_copy
 from quant.formats import FLOAT32, Format, Timing
 from quant.method import Method
+from quant.ptq.bias import bias_shift
+from quant.ptq.equalize import equalize
+from quant.ptq.moments import InputMoments
+from quant.ptq.rounding import adaround, gptq
 from quant.slices import SliceLayout
 from quant.weights import WeightQuantizer, weight_quantizer
 
@@ -76,8 +80,12 @@ class QuantizedModel:
         self.module = fold_batch_norm(model).model if folds else share_copy(model).eval()
         self.layer_names = tuple(layer_names)
         self.method = method
+        if "equalize" in method.repair:
+            equalize(self.module)
         self.attachment = attach(self.module, self.layer_names)
         self._weights: dict[tuple[str, Format, str], Tensor] = {}
+        self._shifts: dict[tuple[str, Format, str], Tensor] = {}
+        self._moments = self._empty_moments()
         self._errors: dict[tuple[str, Format, str], float] = {}
         self._inputs: dict[tuple[str, Format], Quantizer] = {}
         self._input_errors: dict[tuple[str, Format], float] = {}
@@ -103,10 +111,11 @@ class QuantizedModel:
         filled = []
         for name, choice in assignment.items():
             weight = self._filling(name, choice)
-            filled.append((name, weight, self.input_quantizer(name, choice.activation)))
+            shift = None if weight is None else self._shift(name, choice)
+            filled.append((name, weight, self.input_quantizer(name, choice.activation), shift))
         self.float_()
-        for name, weight, quantizer in filled:
-            self.attachment.set(name, weight=weight, input=quantizer)
+        for name, weight, quantizer, shift in filled:
+            self.attachment.set(name, weight=weight, input=quantizer, shift=shift)
 
     def float_(self) -> None:
         """Switches every layer to float."""
@@ -118,13 +127,44 @@ class QuantizedModel:
         return self.attachment.original(layer)
 
     def weight(self, layer: str, fmt: Format, method: str = "") -> Tensor:
-        """Weight of a layer as ``fmt`` stores it, in the weight's shape; do not write to it."""
+        """Weight of a layer as ``fmt`` stores it, repaired; do not write to it.
+
+        Repairs that need input moments leave layers without them (transposed and
+        three-dimensional convolutions, layers no data reached) as plain rounding does.
+        """
         key = (layer, fmt, method)
         if key not in self._weights:
             with torch.no_grad():
                 quantizer = self.weight_quantizer(layer, fmt, method)
-                self._weights[key] = quantizer(self.original(layer).detach())
+                self._weights[key] = self._rounded(layer, quantizer)
         return self._weights[key]
+
+    def _rounded(self, layer: str, quantizer: WeightQuantizer) -> Tensor:
+        weight, moments = self.original(layer).detach(), self._moments.get(layer)
+        fmt = quantizer.qparams.fmt
+        if moments is not None and moments.count and not fmt.is_float:
+            if "gptq" in self.method.repair:
+                return gptq(weight, quantizer, moments.second)
+            if "adaround" in self.method.repair and fmt.kind == "int":
+                return adaround(weight, quantizer, moments.second)
+        return quantizer(weight)
+
+    def _shift(self, layer: str, choice: LayerChoice) -> Tensor | None:
+        """Correction of the layer's bias, or None where there is none."""
+        moments = self._moments.get(layer)
+        if "bias_correction" not in self.method.repair or moments is None or not moments.count:
+            return None
+        key = (layer, choice.weight, choice.method)
+        if key not in self._shifts:
+            module, rounded = self.module.get_submodule(layer), self.weight(*key)
+            self._shifts[key] = bias_shift(module, self.original(layer), rounded, moments.mean)
+        return self._shifts[key]
+
+    def _empty_moments(self) -> dict[str, InputMoments]:
+        if not self.method.needs_moments:
+            return {}
+        modules = {name: self.module.get_submodule(name) for name in self.layer_names}
+        return {n: InputMoments(m) for n, m in modules.items() if InputMoments.supports(m)}
 
     def weight_quantizer(self, layer: str, fmt: Format, method: str = "") -> WeightQuantizer:
         """Calibrated quantizer of a layer's weight, differentiable in the weight."""
@@ -218,7 +258,7 @@ class QuantizedModel:
         """Runs every batch once in float and counts the inputs of all layers."""
         found = {n: StreamingHistogram(f"the input of layer '{n}'") for n in self.layer_names}
         for name, histogram in found.items():
-            self.attachment.set(name, input=_recorder(histogram))
+            self.attachment.set(name, input=_recorder(histogram, self._moments.get(name)))
         empty = True
         for batch in batches:
             if not isinstance(batch, Tensor):
@@ -239,9 +279,11 @@ class QuantizedModel:
         return found
 
 
-def _recorder(histogram: StreamingHistogram) -> Quantizer:
+def _recorder(histogram: StreamingHistogram, moments: InputMoments | None) -> Quantizer:
     def record(x: Tensor) -> Tensor:
         histogram.update(x)
+        if moments is not None and x.numel():
+            moments.update(x)
         return x
 
     return record

@@ -7,8 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from quant.affine import QParams, dequantize, fake_quantize, qparams_from_range, quantize
+from quant.affine import (
+    QParams,
+    check_finite,
+    dequantize,
+    fake_quantize,
+    qparams_from_range,
+    quantize,
+)
 from quant.calibration import Calibrator, Distribution, Range
+from quant.codebook import fit
 from quant.errors import UsageError
 from quant.formats import Format, Granularity, Timing
 from quant.slices import SliceLayout
@@ -58,6 +66,10 @@ def weight_quantizer(
         if fmt.is_float:
             zero = weight.new_zeros(1, 1)
             return WeightQuantizer(layout, qparams_from_range(zero, zero, fmt))
+        if fmt.is_fitted:
+            check_finite(weight, name or "the tensor")
+            mask = layout.slice(torch.ones_like(weight))
+            return WeightQuantizer(layout, fit(layout.slice(weight.detach()), mask, fmt))
         low, high = _ranges(layout.slice(weight.detach()), layout, fmt, calibrator, name)
         return WeightQuantizer(layout, qparams_from_range(low[:, None], high[:, None], fmt))
 

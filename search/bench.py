@@ -20,6 +20,7 @@ Settings are those of bitfront-search, for example task=digits_vit space=w2348.
 Examples
   bitfront-bench evaluate                       # cost of a candidate against a float forward
   bitfront-bench evaluate task=digits_vit
+  bitfront-bench ptq task=digits_resnet         # what each repair gains over plain rounding
   bitfront-bench evaluate > figures.jsonl       # JSON lines only; the table goes to stderr
 """
 

@@ -35,10 +35,15 @@ class Choice:
         if self == FLOAT_CHOICE:
             return "fp32"
         dynamic = " dyn" if self.activation.timing is Timing.DYNAMIC else ""
-        return f"w{self.weight.bits}a{self.activation.bits}{dynamic}"
+        return f"{_width('w', self.weight)}{_width('a', self.activation)}{dynamic}"
 
     def __str__(self) -> str:
         return self.text
+
+
+def _width(letter: str, fmt: Format) -> str:
+    """``w4`` for integers and floats, ``w4[nf4]`` where the width alone does not tell."""
+    return f"{letter}{fmt.bits}[{fmt.kind}]" if fmt.has_levels else f"{letter}{fmt.bits}"
 
 
 FLOAT_CHOICE = Choice(FLOAT32, FLOAT32)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from quant.calibration.aciq import AciqGaussian, AciqLaplace
+from quant.calibration.average import MovingAverage
 from quant.calibration.base import Calibrator, Distribution, Range
 from quant.calibration.histogram import StreamingHistogram
 from quant.calibration.kl import Entropy
 from quant.calibration.minmax import MinMax
 from quant.calibration.mse import MeanSquaredError
 from quant.calibration.percentile import Percentile
+from quant.calibration.weighted_entropy import WeightedEntropy
 from quant.errors import unknown
 
 CALIBRATORS: Mapping[str, Callable[[float], Calibrator]] = {
@@ -17,18 +20,26 @@ CALIBRATORS: Mapping[str, Callable[[float], Calibrator]] = {
     "percentile": Percentile,
     "mse": lambda _: MeanSquaredError(),
     "kl": lambda _: Entropy(),
+    "average": lambda _: MovingAverage(),
+    "aciq_laplace": lambda _: AciqLaplace(),
+    "aciq_gaussian": lambda _: AciqGaussian(),
+    "wentropy": lambda _: WeightedEntropy(),
 }
 
 __all__ = [
     "CALIBRATORS",
+    "AciqGaussian",
+    "AciqLaplace",
     "Calibrator",
     "Distribution",
     "Entropy",
     "MeanSquaredError",
     "MinMax",
+    "MovingAverage",
     "Percentile",
     "Range",
     "StreamingHistogram",
+    "WeightedEntropy",
     "calibrator",
 ]
 

@@ -29,12 +29,14 @@ class Distribution:
         counts: weight of each point, broadcastable to ``[S, n]``; 0 for unused points.
         low: smallest value or 0, whichever is lower, ``[S]``.
         high: largest value or 0, whichever is higher, ``[S]``.
+        averaged: moving average of the extremes of the batches, or None without batches.
     """
 
     values: Tensor
     counts: Tensor
     low: Tensor
     high: Tensor
+    averaged: Range | None = None
 
     @staticmethod
     def of_slices(slices: Tensor, *, name: str = "") -> Distribution:

@@ -2,7 +2,7 @@
 
 Bins are ``2^k`` wide and aligned at zero. When a value does not fit, neighbouring bins merge
 exactly in pairs, so the final histogram depends on the data only, never on the order or the
-size of the batches.
+size of the batches. (The moving average of the batches' extremes does, by its definition.)
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from quant.calibration.base import Distribution
 
 _HALF = 4096  # bins per side; the range is resolved to 1/2048 of the peak or finer
 _HALF_LOG2 = _HALF.bit_length() - 1
+_MOMENTUM = 0.1  # weight of a new batch in the averaged extremes
 _SMALLEST = -110  # bin width 2^-110; narrower ones would overflow float32 when inverted
 
 
@@ -31,6 +32,7 @@ class StreamingHistogram:
         self.name = name
         self.low = math.inf
         self.high = -math.inf
+        self._averaged = (0.0, 0.0)
         self.count = 0
         self._zeros = 0
         self._exponent = _SMALLEST
@@ -49,6 +51,7 @@ class StreamingHistogram:
         if not math.isfinite(low + high):
             check_finite(x, self.name or "the tensor")
         self._grow(max(-low, high))
+        self._average(low, high)
         self.low, self.high = min(self.low, low), max(self.high, high)
         self.count += x.numel()
         self._zeros += x.numel() - int(torch.count_nonzero(x))
@@ -71,9 +74,18 @@ class StreamingHistogram:
             values[-1] = self.high if self.high else values[-1]
         values = torch.cat([values.new_zeros(1), values])
         counts = torch.cat([torch.tensor([self._zeros]), nonzero[occupied]]).double()
-        low = torch.tensor([min(self.low, 0.0)], dtype=torch.float64)
-        high = torch.tensor([max(self.high, 0.0)], dtype=torch.float64)
-        return Distribution(values[None], counts[None], low, high)
+        low, high = _one(min(self.low, 0.0)), _one(max(self.high, 0.0))
+        averaged = (_one(self._averaged[0]), _one(self._averaged[1]))
+        return Distribution(values[None], counts[None], low, high, averaged)
+
+    def _average(self, low: float, high: float) -> None:
+        """Moves the averaged extremes, which start at those of the first batch."""
+        share = _MOMENTUM if self.count else 1.0
+        old_low, old_high = self._averaged
+        self._averaged = (
+            old_low + share * (min(low, 0.0) - old_low),
+            old_high + share * (max(high, 0.0) - old_high),
+        )
 
     def _grow(self, peak: float) -> None:
         """Widens the bins until a value of magnitude ``peak`` fits."""
@@ -84,3 +96,7 @@ class StreamingHistogram:
         place = torch.arange(-_HALF, _HALF) >> min(shift, 62)
         self._bins = torch.zeros_like(self._bins).index_add_(0, place + _HALF, self._bins)
         self._exponent += shift
+
+
+def _one(number: float) -> Tensor:
+    return torch.tensor([number], dtype=torch.float64)

@@ -44,7 +44,8 @@ def solve_front(problem: Problem, *, epsilon: float = 0.0, max_points: int = MAX
     Args:
         problem: any number of costs; fronts grow fast with more than two.
         epsilon: error allowed in each cost, as a share 0..1 of its range.
-        max_points: partial policies kept after each merge; wins over ``epsilon``.
+        max_points: partial policies kept after each merge, except the cheapest and best of every
+            joint choice; wins over ``epsilon``.
 
     Raises:
         UsageError: transitions join so many groups that their joint choices cannot be listed.
@@ -263,7 +264,7 @@ class _Merge:
         chosen, lost = np.arange(n), np.zeros(len(widths), dtype=np.int64)
         if widths.any():
             chosen, lost = thin(points, widths)
-        while len(chosen) > room:
+        while len(chosen) > room and (widths <= self._spans).any():
             widths = np.maximum(
                 2 * widths, np.maximum(self._spans / (8 * room), 1).astype(np.int64)
             )

@@ -12,10 +12,9 @@ negative); whether to trust them is another question, see :mod:`search.solvers.r
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -225,27 +224,45 @@ def totals(problem: Problem, codes: AnyCodes) -> tuple[Floats, Floats]:
 
 def _sums(table: Floats, codes: AnyCodes, edges: Sequence[Edge]) -> Floats:
     """What ``math.fsum`` gives for each policy, in chunks that stay in the cache."""
+    largest = [np.abs(rows[~np.isnan(rows)]).max() for rows in (*table, *(e.cost for e in edges))]
+    doubt = len(largest) * math.fsum(largest) * 2.0**-100
     result = np.empty(len(codes))
     for start in range(0, len(codes), CHUNK):
-        part = codes[start : start + CHUNK].T
-        terms = chain(
-            (row[taken] for row, taken in zip(table, part, strict=True)),
-            (edge.cost[part[edge.first], part[edge.second]] for edge in edges),
-        )
-        result[start : start + CHUNK] = _double_double(terms)
+        part = codes[start : start + CHUNK]
+        sums, rest = _double_double(_terms(table, part, edges))
+        ulp = np.spacing(np.abs(sums))
+        # Rounding is in doubt only where the rest is half a unit (a quarter below a power of 2).
+        near = np.minimum(np.abs(np.abs(rest) - ulp / 2), np.abs(np.abs(rest) - ulp / 4)) <= doubt
+        for row in np.flatnonzero(near & (rest != 0)):
+            sums[row] = math.fsum(term[0] for term in _terms(table, part[row : row + 1], edges))
+        result[start : start + CHUNK] = sums
     return result
 
 
-def _double_double(terms: Iterable[Floats]) -> Floats:
-    """Sum with the rounding errors of each addition carried along (Knuth's TwoSum)."""
+def _terms(table: Floats, codes: AnyCodes, edges: Sequence[Edge]) -> Iterator[Floats]:
+    """What each group and each edge adds to every policy, ``float[P]`` each."""
+    columns = codes.T
+    for row, taken in zip(table, columns, strict=True):
+        yield row[taken]
+    for edge in edges:
+        yield edge.cost[columns[edge.first], columns[edge.second]]
+
+
+def _double_double(terms: Iterable[Floats]) -> tuple[Floats, Floats]:
+    """Rounded sums and what rounding left, the errors of additions carried along (TwoSum)."""
     total: Floats = np.zeros(1)
     carry: Floats = np.zeros(1)
     for term in terms:
-        high = total + term
-        back = high - total
-        carry = carry + ((total - (high - back)) + (term - back))
-        total = high
-    return total + carry
+        total, error = _two_sum(total, term)
+        carry = carry + error
+    return _two_sum(total, carry)
+
+
+def _two_sum(first: Floats, second: Floats) -> tuple[Floats, Floats]:
+    """A rounded sum and its exact rounding error (Knuth)."""
+    rounded = first + second
+    back = rounded - first
+    return rounded, (first - (rounded - back)) + (second - back)
 
 
 def _peaks(table: Floats, codes: AnyCodes) -> Floats:

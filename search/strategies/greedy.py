@@ -8,45 +8,15 @@ One path is walked per cost metric.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from search.records import Result
+from search.solvers.greedy import greedy_path
 from search.solvers.order import bisection_order
 from search.strategies.base import Queue, SearchContext, Strategy
 from spaces.policy import Policy
-
-Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int64]
-
-
-def greedy_path(score: Floats, cost: Floats) -> Iterator[Codes]:
-    """Yields codes from the least-score policy down to the least-cost one.
-
-    Args:
-        score: ``float[groups, choices]``, lower is better, NaN-padded.
-        cost: same shape, what every move must lower.
-    """
-    groups = np.arange(len(score))
-    ties = np.nan_to_num(cost, nan=np.inf)
-    # The least score; of equal scores the cheapest choice.
-    codes = np.array(
-        [np.lexsort((ties[g], np.nan_to_num(score[g], nan=np.inf)))[0] for g in groups]
-    )
-    yield codes.copy()
-    while True:
-        saved = cost[groups, codes][:, None] - cost
-        added = score - score[groups, codes][:, None]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            price = np.where(saved > 0, np.maximum(added, 0.0) / saved, np.inf)
-        price[np.isnan(price)] = np.inf
-        group, choice = np.unravel_index(int(np.argmin(price)), price.shape)
-        if not np.isfinite(price[group, choice]):
-            return
-        codes[group] = choice
-        yield codes.copy()
 
 
 class GreedyStrategy(Strategy):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from quant.calibration import CALIBRATORS
 from quant.errors import DataError
 from quant.formats import parse_format
 from quant.method import Method
@@ -50,7 +51,7 @@ def test_error_falls_with_the_width(sides, kind, groups, weight):
     assert errors[2] < 0.03
 
 
-@pytest.mark.parametrize("name", ["minmax", "percentile", "mse", "kl"])
+@pytest.mark.parametrize("name", sorted(CALIBRATORS))
 def test_every_calibrator_serves_a_whole_model(name):
     model, x = net("Conv", 2, 1), torch.randn(8, 2, 5, 5)
     model(x)

@@ -58,7 +58,8 @@ def kernel_of(kernel_choice: Choice) -> Kernel:
 def runs_as(layer: LayerSpec, choice: Choice) -> Choice:
     """The kernel choice of ``layer`` when it takes ``choice``; methods do not matter here."""
     weight, activation = choice.weight, choice.activation
-    if weight.is_float or layer.op in TRANSPOSED:
+    stored_only = weight.has_levels or activation.has_levels
+    if weight.is_float or stored_only or layer.op in TRANSPOSED:
         return FLOAT_CHOICE
     if activation.is_float or _blockwise_dynamic(weight, activation):
         return _weight_only(layer, weight)

@@ -81,7 +81,7 @@ def test_order_of_elements_does_not_matter(array, name, fmt, random):
 
 
 @FAST
-@given(SLICES, NAMES, FORMATS, st.integers(1, 11))
+@given(SLICES, NAMES.filter(lambda name: name != "average"), FORMATS, st.integers(1, 11))
 def test_order_of_batches_does_not_matter(array, name, fmt, cut):
     batches = [torch.from_numpy(array.ravel()[:cut]), torch.from_numpy(array.ravel()[cut:])]
     results = []
@@ -122,6 +122,6 @@ def test_bad_elements_name_the_tensor(value):
 def test_unknown_name_lists_the_calibrators():
     with pytest.raises(UsageError, match="unknown calibrator 'entropi'") as caught:
         calibrator("entropi", where="method.weight_calibrator")
-    assert caught.value.expected == "one of: kl, minmax, mse, percentile"
+    assert caught.value.expected == f"one of: {', '.join(sorted(CALIBRATORS))}"
     assert caught.value.where == "method.weight_calibrator"
     assert all(calibrator(name).name == name for name in CALIBRATORS)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.strategies.greedy import greedy_path
+from search.solvers.greedy import greedy_path
 
 
 def test_the_cheapest_harm_is_accepted_first():

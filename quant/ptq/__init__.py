@@ -1,0 +1,3 @@
+"""Repair: what post-training quantization does beyond rounding every weight to the nearest."""
+
+REPAIRS = ("equalize", "gptq", "adaround", "bias_correction")
