@@ -1,9 +1,12 @@
 """Configuration, ties and the resolved space."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quant.errors import InfeasibleError, UsageError
 from spaces.baselines import float_codes, uniform_policies
@@ -87,6 +90,21 @@ def test_user_ties_by_regex_merge_with_each_other():
     assert len(groups) == 4
 
 
+names = [layer.name for layer in CONV.layers]
+
+
+@given(st.lists(st.lists(st.sampled_from(names), min_size=1), max_size=5), st.randoms())
+def test_groups_are_a_partition_that_holds_every_tie_whatever_their_order(ties, random):
+    groups = tie_groups(CONV, [[re.escape(n) for n in tie] for tie in ties], AutoTies())
+    assert sorted(name for group in groups for name in group) == sorted(names)
+    assert all(list(group) == sorted(group, key=names.index) for group in groups)
+    assert [group[0] for group in groups] == sorted((g[0] for g in groups), key=names.index)
+    assert all(any(set(tie) <= set(group) for group in groups) for tie in ties)
+    assert len(groups) >= len(names) - sum(len(set(tie)) - 1 for tie in ties)
+    shuffled = [[re.escape(n) for n in random.sample(tie, len(tie))] for tie in ties]
+    assert tie_groups(CONV, random.sample(shuffled, len(ties)), AutoTies()) == groups
+
+
 def test_tied_layers_keep_what_all_of_them_can_take():
     config = {
         **W48,
@@ -116,6 +134,29 @@ def test_the_device_cuts_choices_only_when_kernels_are_asked_for():
     ("config", "error", "message"),
     [
         ({}, UsageError, "space offers no choice"),
+        (None, UsageError, "(?s)space is None.*a mapping of keys"),
+        ({**W48, "rules": 5}, UsageError, r"(?s)space.rules is 5.*a list"),
+        ({**W48, "rules": {"name": "head"}}, UsageError, "space.rules is {'name': 'head'}"),
+        ({**W48, "ties": "head"}, UsageError, "(?s)space.ties is 'head'.*a list"),
+        ({"weights": ["int8src@dynamic"]}, UsageError, "(?s)is dynamic.*at: space"),
+        (
+            {**W48, "rules": [{"op": "linear", "choices": ["int4src/int8uc"]}]},
+            UsageError,
+            r"(?s)'int8uc' has more than one scale.*at: space.rules\[0\].*write 'int8ut'",
+        ),
+        (
+            {"choices": ["int4src+percentil/int8ut"]},
+            UsageError,
+            "(?s)unknown calibrator 'percentil'.*did you mean 'percentile'",
+        ),
+        (
+            {
+                "weights": [f"int{b}{s}{g}" for b in range(2, 9) for s in "su" for g in "tc"],
+                "activations": ["int4ut", "int6ut", "int8ut"],
+            },
+            UsageError,
+            "(?s)layer 'stem.0' has 86 choices.*at most 62",
+        ),
         ({"weights": [4]}, UsageError, "(?s)holds 4.*write int4src"),
         ({"weights": "int4src"}, UsageError, "(?s)is 'int4src'.*a list of formats"),
         ({"weights": ["int9src"]}, UsageError, "9 bits is out of range"),
