@@ -16,6 +16,7 @@ from spaces.describe import describe
 from spaces.groups import tie_groups
 from spaces.inventory import trace
 from tests.models import IMAGE, tiny_conv_net, tiny_transformer
+from tests.support.toy import toy_space
 
 CONF = Path(__file__).parents[2] / "conf" / "space"
 CONV = trace(tiny_conv_net(), IMAGE)
@@ -226,9 +227,17 @@ def test_the_description_holds_choices_ties_cuts_and_size():
     text = describe(built)
     assert "8 layers in 6 groups, 1 policies" in text
     assert "tied: blocks.0.attention.query = blocks.0.attention.key" in text
-    assert "skipped: 2 x matmul" in text
+    assert "skipped: 2 x matmul (blocks.0.attention.matmul, …): a product of activations" in text
     assert "cut: int4src/int8ut of 8 layers: no 4-bit kernel" in text
     assert max(len(line) for line in text.splitlines()) < 140
+
+
+def test_the_description_of_a_deep_model_is_short_and_counts_all_policies():
+    text = describe(toy_space(groups=700, choices=3))  # 3^700 = 10^333.985: no float holds it
+    assert "700 layers in 700 groups, 9.7e+333 policies" in text
+    assert len(text.splitlines()) == 3
+    assert "layer0 .. layer699" in text
+    assert "16,384 policies" in describe(toy_space(groups=14, choices=2))
 
 
 @pytest.mark.parametrize("traced", [CONV, VIT], ids=["conv", "transformer"])

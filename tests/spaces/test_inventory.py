@@ -60,6 +60,14 @@ def test_a_residual_network_in_execution_order(folded):
     ]
     assert [layer.index for layer in traced.layers] == list(range(6))
     by_name = {layer.name: layer for layer in traced.layers}
+    assert {name: layer.macs for name, layer in by_name.items()} == {
+        "stem.0": 8 * 8 * 4 * (1 * 3 * 3),
+        "block.conv1": 4 * 4 * 8 * (4 * 3 * 3),  # stride 2
+        "block.conv2": 4 * 4 * 8 * (8 * 3 * 3),
+        "block.shortcut.0": 4 * 4 * 8 * 4,
+        "depthwise": 4 * 4 * 8 * (1 * 3 * 3),
+        "head": 8 * 3,
+    }
     assert by_name["stem.0"].producers == ("@input",)
     assert by_name["block.conv1"].producers == ("stem.0",)
     assert by_name["block.shortcut.0"].producers == ("stem.0",)
@@ -85,8 +93,11 @@ def test_a_transformer_names_its_attention_products():
     ]
     (tied,) = traced.same_input
     assert tied == tuple(f"blocks.0.attention.{n}" for n in ("query", "key", "value"))
-    query = next(layer for layer in traced.layers if layer.name == tied[0])
-    assert query.macs == 4 * 8 * 8
+    by_name = {layer.name: layer for layer in traced.layers}
+    assert [layer.macs for layer in traced.layers if layer.weight_shape == (8, 8)] == [4 * 64] * 4
+    assert by_name["embed"].macs == 4 * 16 * 8  # 4 patches of 16 pixels, width 8
+    assert by_name["head"].macs == 8 * 3
+    query = by_name[tied[0]]
     assert query.producers == ("@float",)
 
 
