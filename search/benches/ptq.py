@@ -60,7 +60,7 @@ def divergences(evaluator: Evaluator, text: str) -> Tensor:
     evaluator.quantized.apply(dict.fromkeys(names, parse_choice(text)))
     inputs = evaluator.split("test").inputs
     with torch.no_grad():
-        logits = torch.cat([evaluator.quantized(batch) for batch in inputs.split(100)])
+        logits = torch.cat([evaluator.quantized(batch) for batch in torch.split(inputs, 100)])
     found = torch.log_softmax(logits, dim=1)
     return (reference.exp() * (reference - found)).sum(1).double()
 

@@ -23,6 +23,7 @@ import pulp
 
 from quant.errors import InfeasibleError, unknown
 from search.solvers.problem import (
+    Bools,
     Codes,
     Cost,
     Edge,
@@ -38,6 +39,7 @@ from search.solvers.problem import (
 SOLVERS = ("cbc", "highs")
 SCALE = 1e3
 ATTEMPTS = 50
+SLACKS = (1e-9, 1e-8, 1e-7)
 
 Picks = Mapping[tuple[int, int], pulp.LpVariable]
 Term = tuple[pulp.LpVariable, float]
@@ -97,50 +99,84 @@ def solve(
     )
     bounds = np.array([item.limit for item in limits], dtype=np.float64)
     started = time.perf_counter()
-    codes = _within(_reachable(problem, bounds), bounds, solver)
+    problem = _without_peaks(problem, bounds)
+    _check_reach(problem, bounds)
+    codes = _within(problem, bounds, solver)
     seconds = time.perf_counter() - started
     objective, usage = totals(problem, codes[None, :])
     return Solution(codes, float(objective[0]), tuple(usage[0].tolist()), solver, 0.0, seconds)
 
 
-def _reachable(problem: Problem, bounds: Floats) -> Problem:
-    """The problem without the choices that no policy within the limits can take."""
-    wanted = sorted(range(len(bounds)), key=lambda axis: problem.costs[axis].rule != "max")
-    for axis in wanted:
-        cost, bound = problem.costs[axis], bounds[axis]
-        table = problem.padded(axis, np.inf)
-        least = table.min(axis=1)
-        nearest = float(least.max()) if cost.rule == "max" else math.fsum(least)
-        if cost.edges:
-            continue
-        if nearest > bound:
-            raise infeasible(problem, axis, float(bound), nearest)
-        room = bound if cost.rule == "max" else least[:, None] + (bound - nearest) * (1 + 1e-9)
-        # The cheapest choice stays whatever rounding says.
-        problem = problem.without(problem.offered & (table > np.maximum(room, least[:, None])))
+def _without_peaks(problem: Problem, bounds: Floats) -> Problem:
+    """The problem without the choices a limit on a maximum forbids."""
+    for axis, (cost, bound) in enumerate(zip(problem.costs, bounds, strict=True)):
+        if cost.rule == "max":
+            table = problem.padded(axis, np.inf)
+            nearest = float(table.min(axis=1).max())
+            if nearest > bound:
+                raise infeasible(problem, axis, float(bound), nearest)
+            problem = problem.without(problem.offered & (table > bound))
     return problem
 
 
+def _check_reach(problem: Problem, bounds: Floats) -> None:
+    """Each sum without transition terms on its own; the program tells about the rest."""
+    for axis, (cost, bound) in enumerate(zip(problem.costs, bounds, strict=True)):
+        if cost.rule == "sum" and not cost.edges:
+            nearest = math.fsum(problem.padded(axis, np.inf).min(axis=1))
+            if nearest > bound:
+                raise infeasible(problem, axis, float(bound), nearest)
+
+
 def _within(problem: Problem, bounds: Floats, solver: str) -> Codes:
-    """Solves until the optimum is within the limits in exact sums."""
+    """The optimum within the limits in exact sums.
+
+    A policy closer to a limit than the solver's tolerance can make it call the program
+    infeasible, so limits are widened beyond that tolerance, and wider when it still does.
+    """
+    for slack in SLACKS:
+        codes = _solved(problem, bounds, solver, slack)
+        if codes is not None:
+            return codes
+    raise _together(problem, bounds, solver)
+
+
+def _solved(problem: Problem, bounds: Floats, solver: str, slack: float) -> Codes | None:
+    """Solves under limits widened by ``slack``, excluding what exceeds the true ones."""
+    problem = problem.without(~_affordable(problem, bounds))
     program, picks = _assignment(problem)
     program += _sum_of((var, gain) for var, gain in _pairs(picks, _scaled_score(problem)))
     for terms, room, unit in _rows(problem, bounds, picks, program):
-        program += _sum_of((var, value * unit) for var, value in terms) <= room * unit
+        scaled = _sum_of((var, value * unit) for var, value in terms)
+        program += scaled <= room * unit + slack * SCALE
     for _ in range(ATTEMPTS):
         codes = _optimum(program, picks, problem.groups, solver)
-        if codes is None:
-            raise _together(problem, bounds, solver)
-        if (totals(problem, codes[None, :])[1][0] <= bounds).all():
+        if codes is None or (totals(problem, codes[None, :])[1][0] <= bounds).all():
             return codes
-        program += _sum_of((picks[g, int(c)], 1.0) for g, c in enumerate(codes)) <= (
-            problem.groups - 1
-        )
+        taken = _sum_of((picks[g, int(c)], 1.0) for g, c in enumerate(codes))
+        program += taken <= problem.groups - 1
     msg = f"{solver} returned {ATTEMPTS} policies beyond the limits"
     raise RuntimeError(msg)
 
 
-def _together(problem: Problem, bounds: Floats, solver: str) -> InfeasibleError:
+def _affordable(problem: Problem, bounds: Floats) -> Bools:
+    """Choices that fit every limit beside the cheapest of all other groups.
+
+    The others only make the program's numbers range wider; none is removed from a group they
+    would leave empty, where the program finds out itself.
+    """
+    fits = problem.offered.copy()
+    for axis, (cost, bound) in enumerate(zip(problem.costs, bounds, strict=True)):
+        if cost.rule == "sum" and not cost.edges:
+            table = problem.padded(axis, np.inf)
+            extra = table - table.min(axis=1)[:, None]
+            room = bound - math.fsum(table.min(axis=1))
+            fits &= extra <= room * (1 + 1e-6)
+    fits |= problem.offered & ~fits.any(axis=1, keepdims=True)
+    return fits
+
+
+def _together(problem: Problem, bounds: Floats, solver: str) -> Exception:
     """The error for limits that cannot hold at once, with the nearest ones that can.
 
     Nearest: the largest overshoot, as a share of each cost's range, is as small as possible.
@@ -154,9 +190,10 @@ def _together(problem: Problem, bounds: Floats, solver: str) -> InfeasibleError:
         program += scaled - span * unit * share <= room * unit
     codes = _optimum(program, picks, problem.groups, solver)
     if codes is None:
-        msg = f"{solver} found no policy without limits"
-        raise RuntimeError(msg)
+        return RuntimeError(f"{solver} found no policy without limits")
     usage = totals(problem, codes[None, :])[1][0]
+    if (usage <= bounds).all():
+        return RuntimeError(f"{solver} called a feasible program infeasible")
     worst = int(np.argmax((usage - bounds) / np.maximum(np.abs(bounds), 1e-300)))
     if len(bounds) == 1:
         return infeasible(problem, 0, float(bounds[0]), float(usage[0]))
@@ -259,5 +296,6 @@ def _choices(problem: Problem, group: int) -> npt.NDArray[np.int64]:
 
 def _solver(name: str) -> pulp.LpSolver:
     if name == "cbc":
-        return pulp.PULP_CBC_CMD(msg=False, gapRel=0, threads=1)
+        # Preprocessing has lost optima here, with transition terms (as in coin-or/Cbc#283).
+        return pulp.PULP_CBC_CMD(msg=False, gapRel=0, threads=1, options=["preprocess off"])
     return pulp.HiGHS(msg=False, gapRel=0, threads=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -74,13 +75,23 @@ def trained(
         model = build()
     key = _key(model, data, recipe)
     path = folder / f"{name}-{key}.safetensors"
-    state = _read(path, progress)
-    if state is None:
-        _train(model, data, recipe, progress)
-        _write(path, model.state_dict())
-    else:
-        model.load_state_dict(state)
+    with _alone(folder):
+        state = _read(path, progress)
+        if state is None:
+            _train(model, data, recipe, progress)
+            _write(path, model.state_dict())
+        else:
+            model.load_state_dict(state)
     return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process trains at a time: a second one waits and then finds the weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _key(model: nn.Module, data: Split, recipe: Recipe) -> str:
@@ -110,7 +121,6 @@ def _read(path: Path, progress: Progress) -> dict[str, Tensor] | None:
 
 def _write(path: Path, state: Mapping[str, Tensor]) -> None:
     """Writes weights and their hash, each atomically; a race of two writers ends whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     raw = save({name: tensor.contiguous() for name, tensor in state.items()})
     digest = hashlib.sha256(raw).hexdigest().encode()
     for target, content in ((path, raw), (path.with_suffix(".sha256"), digest)):
