@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from quant.activations import check_activation_format
+from quant.calibration import calibrator
 from quant.errors import InfeasibleError, UsageError, nearest
 from spaces.choices import BASELINES, Choice
 from spaces.config import Rule, SpaceConfig
 from spaces.groups import tie_groups
 from spaces.inventory import TracedModel
 from spaces.layers import LayerSpec
-from spaces.space import Cut, Group, SearchSpace
+from spaces.space import MAX_CHOICES, Cut, Group, SearchSpace
 
 Supports = Callable[[LayerSpec, Choice], str | None]
 
@@ -31,9 +33,16 @@ def build_space(
         baselines: choices every layer can also take outside the search.
 
     Raises:
-        UsageError: a rule or tie matches no layer, or tied layers have no choice in common.
+        UsageError: a choice no layer can take (activation format, method), a rule or tie that
+            matches no layer, tied layers with no choice in common, or more than
+            :data:`spaces.space.MAX_CHOICES` choices.
         InfeasibleError: a layer is left without any choice.
     """
+    for where, choices in [
+        ("space", config.choices),
+        *((r.where, r.choices) for r in config.rules),
+    ]:
+        _check_choices(choices, where)
     _check_rules(config.rules, traced.layers)
     cuts: list[Cut] = []
     offered = {
@@ -44,8 +53,32 @@ def build_space(
     for members in tie_groups(traced, config.ties, config.auto_ties):
         choices = _common(members, offered, cuts)
         extra = tuple(choice for choice in baselines if choice not in choices)
+        _check_count(members[0], len(choices) + len(extra))
         groups.append(Group(members[0], members, choices, extra))
     return SearchSpace(config.name, traced.layers, tuple(groups), traced.skipped, tuple(cuts))
+
+
+def _check_choices(choices: Sequence[Choice], where: str) -> None:
+    """Finds before any time is spent what a quantizer would refuse."""
+    for choice in choices:
+        try:
+            check_activation_format(choice.activation)
+        except UsageError as cause:
+            raise UsageError(
+                cause.what, where=where, expected=cause.expected, fix=cause.fix
+            ) from cause
+        if choice.method:
+            calibrator(choice.method, where=f"{where}, choice {choice}")
+
+
+def _check_count(group: str, count: int) -> None:
+    if count > MAX_CHOICES:
+        raise UsageError(
+            f"layer '{group}' has {count} choices",
+            where="space",
+            expected=f"at most {MAX_CHOICES}, float32 and 8 bit included",
+            fix="offer fewer formats, or give rules their own choices",
+        )
 
 
 def _check_rules(rules: Sequence[Rule], layers: Sequence[LayerSpec]) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from quant.errors import UsageError, nearest
-from quant.formats import parse_format
+from quant.formats import Timing, parse_format
 from spaces.choices import Choice, parse_choice
 from spaces.constraints import Constraint, parse_constraints
 from spaces.layers import OPS, LayerSpec
@@ -38,12 +38,16 @@ class AutoTies:
         shared_weights: layers holding the very same weight tensor.
         same_input_linear: linear layers reading the very same tensor (query, key and value),
             which runtimes fuse into one product.
+        same_input_conv: convolutions reading the very same tensor (the first convolution and the
+            projection of a residual unit), so that it is quantized once; HAWQ-V3 (arXiv
+            2011.10680) ties them.
         residual: layers whose outputs meet in one addition; integer-only deployments that add
             in the layers' own bit-width need it.
     """
 
     shared_weights: bool = True
     same_input_linear: bool = True
+    same_input_conv: bool = False
     residual: bool = False
 
 
@@ -108,17 +112,15 @@ class SpaceConfig:
         Raises:
             UsageError: unknown key (nearest match), bad format, bad regular expression, no choice.
         """
+        if not isinstance(data, Mapping):
+            raise UsageError(f"{where} is {data!r}", where=where, expected="a mapping of keys")
         known = ("name", *CHOICE_KEYS, *(f.name for f in fields(SpaceConfig)))
         _only(data, known, where)
-        rules = data.get("rules") or []
         return SpaceConfig(
             name=str(data.get("name", "unnamed")),
             choices=_choices(data, where),
-            rules=tuple(_rule(item, f"{where}.rules[{i}]") for i, item in enumerate(rules)),
-            ties=tuple(
-                _patterns(item, f"{where}.ties[{i}]")
-                for i, item in enumerate(data.get("ties") or [])
-            ),
+            rules=tuple(_rule(item, at) for at, item in _items(data, "rules", where)),
+            ties=tuple(_patterns(item, at) for at, item in _items(data, "ties", where)),
             auto_ties=_auto_ties(data.get("auto_ties") or {}, f"{where}.auto_ties"),
             constraints=parse_constraints(data.get("constraints") or [], f"{where}.constraints"),
             kernels_only=_flag(data.get("kernels_only", False), f"{where}.kernels_only"),
@@ -153,6 +155,13 @@ def _choices(data: Mapping[str, Any], where: str) -> tuple[Choice, ...]:
             where=where,
             expected="choices, or weights and activations, with at least one format",
         )
+    for choice in found:
+        if choice.weight.timing is Timing.DYNAMIC:
+            raise UsageError(
+                f"weight format '{choice.weight}' is dynamic; weights do not change at run time",
+                where=where,
+                fix="drop '@dynamic' there; it belongs to activations",
+            )
     return tuple(dict.fromkeys(found))
 
 
@@ -202,6 +211,14 @@ def _only(data: Mapping[str, Any], known: Sequence[str], where: str) -> None:
                 expected=f"one of: {', '.join(sorted(set(known)))}",
                 fix=nearest(str(key), known) or "remove it",
             )
+
+
+def _items(data: Mapping[str, Any], key: str, where: str) -> list[tuple[str, Any]]:
+    """Entries of a list, each with its place."""
+    items = data.get(key) or []
+    if isinstance(items, str | Mapping) or not isinstance(items, Sequence):
+        raise UsageError(f"{where}.{key} is {items!r}", where=f"{where}.{key}", expected="a list")
+    return [(f"{where}.{key}[{i}]", item) for i, item in enumerate(items)]
 
 
 def _texts(items: Any, where: str) -> list[str]:

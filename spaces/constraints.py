@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from spaces.space import SearchSpace
 Floats = npt.NDArray[np.float64]
 METRICS = ("size_bytes", "bops", "latency_ms", "energy_mj", "peak_bytes")
 BINDING_SHOWN = 3
+TOLERANCE = 1e-12
+"""Relative slack of a limit: sums of the same costs differ in their last bits."""
+PRICE_STEPS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,24 +107,66 @@ def check_feasible(
 
     Raises:
         UsageError: the device has no such metric.
-        InfeasibleError: prints the reachable range and the groups that need most.
+        InfeasibleError: prints the reachable range and the groups that need most, or says that
+            limits contradict each other.
     """
     absolute = []
     for item in constraints:
         if item.metric not in tables:
             raise unknown("metric", item.metric, tables, where="space.constraints")
-        limit = item.limit * float_costs[item.metric] if item.relative else item.limit
+        unit = float_costs[item.metric] if item.relative else 1.0
         low, high = reachable(tables[item.metric], space.sizes)
-        if limit < low:
+        if item.limit * unit * (1 + TOLERANCE) < low:
+            share = f" ({_up(low / unit)}x)" if item.relative else ""
             raise InfeasibleError(
-                f"{item.metric} <= {limit:g} cannot be reached",
+                f"{item.metric} <= {item.limit * unit:g} cannot be reached",
                 where=f"space.constraints.{item.metric}",
-                expected=f"{low:g} to {high:g}; at their cheapest, most is taken by "
+                expected=f"{_up(low)} to {high:g}; at their cheapest, most is taken by "
                 + _binding(tables[item.metric], space),
-                fix=f"set the limit to at least {low:g}, or offer cheaper choices",
+                fix=f"set the limit to at least {_up(low)}{share}, or offer cheaper choices",
             )
-        absolute.append(Constraint(item.metric, limit))
+        absolute.append(Constraint(item.metric, item.limit * unit))
+    _check_together(absolute, tables, space)
     return tuple(absolute)
+
+
+def _up(value: float) -> str:
+    """Six digits, rounded up: a limit that is typed back must be reachable."""
+    return f"{float(Context(prec=6, rounding=ROUND_CEILING).create_decimal_from_float(value)):g}"
+
+
+def _check_together(
+    limits: Sequence[Constraint], tables: Mapping[str, Floats], space: SearchSpace
+) -> None:
+    """Refuses limits no policy meets at once, by a Lagrangian bound.
+
+    With prices summing to 1, the cheapest policy of the priced costs (each as a share of its
+    limit) costs at most 1 if any policy meets all limits. Prices rise on what is over its limit
+    (multiplicative weights) until a policy fits or the bound exceeds 1; limits that fail only
+    for want of the right integers pass and show during the search.
+    """
+    if len(limits) < 2:
+        return
+    shares = np.stack([tables[item.metric] / item.limit for item in limits])
+    offered = np.arange(shares.shape[2]) < space.sizes[:, None]
+    price = np.full(len(limits), 1 / len(limits))
+    groups = np.arange(shares.shape[1])
+    for _ in range(PRICE_STEPS):
+        priced = np.where(offered, np.tensordot(price, shares, axes=1), np.inf)
+        used = shares[:, groups, priced.argmin(axis=1)].sum(axis=1)
+        bound = float(price @ used)
+        if bound > 1 + TOLERANCE:
+            wanted = " and ".join(f"{item.metric} <= {item.limit:g}" for item in limits)
+            raise InfeasibleError(
+                f"no policy satisfies {wanted} at once, though each can be reached alone",
+                where="space.constraints",
+                expected=f"limits at least {bound:.3f} times these, taken together",
+                fix="loosen one of them, or offer choices that are cheap in all",
+            )
+        if (used <= 1 + TOLERANCE).all():
+            return
+        price *= np.exp(used - used.max())
+        price /= price.sum()
 
 
 def _binding(table: Floats, space: SearchSpace) -> str:
@@ -136,5 +182,5 @@ def feasible_mask(
     count = len(next(iter(costs.values())))
     mask = np.ones(count, dtype=np.bool_)
     for item in constraints:
-        mask &= costs[item.metric] <= item.limit * (1 + 1e-12)
+        mask &= costs[item.metric] <= item.limit * (1 + TOLERANCE)
     return mask

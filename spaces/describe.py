@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from itertools import groupby
 
@@ -35,7 +36,7 @@ def describe(space: SearchSpace) -> str:
         lines.append("  " + "  ".join(cells).rstrip())
     ties = [group for group in space.groups if len(group.layers) > 1]
     lines += [f"  tied: {' = '.join(group.layers)}" for group in ties]
-    lines += [f"  skipped: {count} x {op}: {why}" for (op, why), count in _skipped(space).items()]
+    lines += _skipped_lines(space)
     lines += _cut_lines(space)
     return "\n".join(lines)
 
@@ -57,11 +58,20 @@ def _choices(group: Group) -> str:
 
 
 def _count(number: int) -> str:
-    return f"{number:,}" if number < 10**7 else f"{float(number):.1e}"
+    if number < 10**7:
+        return f"{number:,}"
+    exponent = math.floor(math.log10(number))  # a float would overflow on deep models
+    return f"{number / 10**exponent:.1f}e+{exponent:02}"
 
 
-def _skipped(space: SearchSpace) -> Counter[tuple[str, str]]:
-    return Counter((item.op, item.reason) for item in space.skipped)
+def _skipped_lines(space: SearchSpace) -> list[str]:
+    names: dict[tuple[str, str], list[str]] = {}
+    for item in space.skipped:
+        names.setdefault((item.op, item.reason), []).append(item.name)
+    return [
+        f"  skipped: {len(found)} x {op} ({found[0]}{', …' if len(found) > 1 else ''}): {why}"
+        for (op, why), found in names.items()
+    ]
 
 
 def _cut_lines(space: SearchSpace) -> list[str]:

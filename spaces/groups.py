@@ -27,6 +27,7 @@ def tie_groups(
     sets: list[Iterable[str]] = [_matching(patterns, names, i) for i, patterns in enumerate(ties)]
     sets += traced.shared if auto.shared_weights else ()
     sets += traced.same_input if auto.same_input_linear else ()
+    sets += traced.same_input_conv if auto.same_input_conv else ()
     sets += traced.residual if auto.residual else ()
     parent = {name: name for name in names}
 

@@ -1,76 +1,28 @@
 """What a model offers to quantization, read from its traced graph.
 
-torch.fx traces the model and one example runs through the graph, so every layer's shapes are
-known. A model fx cannot trace is run with forward hooks instead: the inventory is the same but
-nothing is known about what lies between layers, so automatic ties and conversions are missing
-and :attr:`TracedModel.warning` says so.
+torch.fx traces the model and one example runs through it, so every layer's shapes are known. A
+model fx cannot trace is run all the same: the inventory is complete but nothing is known about
+what lies between layers, so automatic ties (but shared weights) and conversions are missing and
+:attr:`TracedModel.warning` says so.
 """
 
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from quant.errors import DataError
-from spaces.layers import LayerSpec, SkippedOp
+from spaces.graph import Walk, input_of, residual, same_input
+from spaces.layers import TRANSPOSED, LayerSpec, SkippedOp
+from spaces.skipped import OP_OF, skipped_calls, skipped_modules
 
-OP_OF: dict[type[nn.Module], str] = {
-    nn.Conv1d: "conv1d",
-    nn.Conv2d: "conv2d",
-    nn.Conv3d: "conv3d",
-    nn.ConvTranspose1d: "conv_transpose1d",
-    nn.ConvTranspose2d: "conv_transpose2d",
-    nn.ConvTranspose3d: "conv_transpose3d",
-    nn.Linear: "linear",
-}
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-RELU_MODULES = (nn.ReLU, nn.ReLU6)
-NONNEGATIVE_MODULES = (*RELU_MODULES, nn.Sigmoid, nn.Softmax)
-POOLS = (
-    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
-    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
-    *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
-)
-SHAPERS = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Unfold, nn.PixelShuffle)
-PASSING_MODULES = (*NORMS, *RELU_MODULES, *POOLS, *SHAPERS)
-RELU_CALLS = (F.relu, torch.relu, "relu", "relu_", F.relu6)
-NONNEGATIVE_CALLS = (*RELU_CALLS, torch.sigmoid, "sigmoid", F.softmax, torch.softmax, "softmax")
-PASSING_CALLS = (
-    *RELU_CALLS,
-    *(F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.dropout, F.max_pool1d, F.avg_pool1d),
-    *(torch.flatten, torch.reshape, torch.transpose, torch.permute, torch.squeeze),
-    *("flatten", "reshape", "view", "transpose", "permute", "squeeze", "unsqueeze", "contiguous"),
-    *("unflatten", operator.getitem),
-)
-PRODUCT_CALLS = {
-    torch.matmul: "matmul",
-    torch.bmm: "bmm",
-    operator.matmul: "matmul",
-    "matmul": "matmul",
-    "bmm": "bmm",
-    torch.einsum: "einsum",
-    F.linear: "linear",
-    F.conv1d: "conv1d",
-    F.conv2d: "conv2d",
-    F.conv3d: "conv3d",
-    F.scaled_dot_product_attention: "attention",
-}
-UNSUPPORTED_MODULES: dict[type[nn.Module], str] = {
-    nn.Embedding: "a look-up, not a matrix product",
-    nn.EmbeddingBag: "a look-up, not a matrix product",
-    nn.MultiheadAttention: "its weights are packed; use separate linear layers",
-    nn.Bilinear: "two inputs",
-    nn.LSTM: "recurrent layers are not supported",
-    nn.GRU: "recurrent layers are not supported",
-    nn.RNN: "recurrent layers are not supported",
-}
+CONVOLUTIONS = tuple(kind for kind in OP_OF if kind is not nn.Linear)
 
 
 @dataclass(frozen=True)
@@ -81,6 +33,7 @@ class TracedModel:
         layers: in execution order.
         skipped: ops with weights or matrix products that stay in float.
         same_input: sets of linear layers that read the very same tensor.
+        same_input_conv: sets of convolutions that read the very same tensor.
         residual: sets of layers whose outputs meet in one addition.
         shared: sets of layers that hold the very same weight tensor.
         warning: what could not be found out, empty when all is known.
@@ -89,38 +42,70 @@ class TracedModel:
     layers: tuple[LayerSpec, ...]
     skipped: tuple[SkippedOp, ...] = ()
     same_input: tuple[tuple[str, ...], ...] = ()
+    same_input_conv: tuple[tuple[str, ...], ...] = ()
     residual: tuple[tuple[str, ...], ...] = ()
     shared: tuple[tuple[str, ...], ...] = ()
     warning: str = ""
 
 
 def trace(model: nn.Module, example_input: Tensor) -> TracedModel:
-    """Takes the inventory of ``model``.
+    """Takes the inventory of ``model``, as it computes in eval mode; the model is not changed.
 
     Args:
-        model: in eval mode; batch norms may be folded or not.
+        model: batch norms may be folded or not.
         example_input: one sample, ``[1, ...]``.
 
     Returns:
-        Layers in execution order. A module called several times is one layer whose MACs add up.
+        Layers in execution order. A module called several times is one layer whose MACs add up;
+        its shapes and neighbours are those of the first call.
 
     Raises:
-        DataError: the model cannot run the example, or has no quantizable layer.
+        DataError: the example is not one sample, the model cannot run it, or it has no
+            quantizable layer.
     """
-    calls = _hooked_calls(model, example_input)
-    try:
-        graph = fx.symbolic_trace(model).graph
-    except Exception as cause:
-        traced = _from_hooks(model, calls, str(cause).splitlines()[0] if str(cause) else "")
-    else:
-        traced = _from_graph(model, graph, calls)
+    if example_input.ndim == 0 or example_input.shape[0] != 1:
+        raise DataError(
+            f"the example input has shape {list(example_input.shape)}",
+            where="task.example_input",
+            expected="one sample, [1, ...]",
+            fix="pass example_input[:1]",
+        )
+    with _eval_mode(model):
+        calls = _run(model, example_input)
+        try:
+            graph = _Tracer().trace(model)
+        except Exception as cause:  # a model may raise anything when fx runs it on proxies
+            traced = _without_graph(model, calls, str(cause).partition("\n")[0])
+        else:
+            traced = _from_graph(model, graph, calls)
     if not traced.layers:
         raise DataError(
             "the model has no quantizable layer",
             where="task.model",
             expected="Conv1d/2d/3d, ConvTranspose1d/2d/3d or Linear modules",
+            fix="; ".join(f"{item.name}: {item.reason}" for item in traced.skipped[:3]),
         )
     return replace(traced, shared=_shared_weights(model, traced.layers))
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """Batch norms must not learn from the example."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+class _Tracer(fx.Tracer):
+    """Keeps subclasses of quantizable modules whole, so that they are reported by name."""
+
+    def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
+        known = isinstance(module, tuple(OP_OF))
+        return known or super().is_leaf_module(module, module_qualified_name)
 
 
 @dataclass
@@ -131,18 +116,18 @@ class _Calls:
     outputs: list[tuple[int, ...]] = field(default_factory=list)
 
 
-def _hooked_calls(model: nn.Module, example_input: Tensor) -> dict[str, _Calls]:
+def _run(model: nn.Module, example_input: Tensor) -> dict[str, _Calls]:
     """Runs the example and records the calls of quantizable modules, in execution order."""
     calls: dict[str, _Calls] = {}
     hooks = [
-        module.register_forward_hook(_recorder(calls, name))
+        module.register_forward_hook(_recorder(calls, name), with_kwargs=True)
         for name, module in model.named_modules()
         if type(module) in OP_OF
     ]
     try:
         with torch.no_grad():
             model(example_input)
-    except (RuntimeError, ValueError, TypeError) as cause:
+    except Exception as cause:  # whatever a user's model raises is news about the model
         raise DataError(
             f"the model cannot run one sample of shape {list(example_input.shape)}: {cause}",
             where="task.model",
@@ -155,24 +140,26 @@ def _hooked_calls(model: nn.Module, example_input: Tensor) -> dict[str, _Calls]:
 
 
 def _recorder(calls: dict[str, _Calls], name: str) -> Any:
-    def record(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def record(
+        _: nn.Module, args: tuple[Tensor, ...], kwargs: Mapping[str, Tensor], output: Tensor
+    ) -> None:
         seen = calls.setdefault(name, _Calls())
-        seen.inputs.append(tuple(inputs[0].shape))
+        seen.inputs.append(tuple((args[0] if args else kwargs["input"]).shape))
         seen.outputs.append(tuple(output.shape))
 
     return record
 
 
-def _from_hooks(model: nn.Module, calls: Mapping[str, _Calls], why: str) -> TracedModel:
+def _without_graph(model: nn.Module, calls: Mapping[str, _Calls], why: str) -> TracedModel:
     layers = tuple(
         replace(_spec(name, model.get_submodule(name), calls[name], index), producers=("@float",))
         for index, name in enumerate(calls)
     )
     warning = (
-        f"the model could not be traced ({why}): layers are known, their neighbourhood is not; "
-        "tie layers that must agree with space.ties"
+        f"the model could not be traced ({why}): layers are known, their neighbourhood and "
+        "products called as functions are not; tie layers that must agree with space.ties"
     )
-    return TracedModel(layers, tuple(_unsupported(model)), warning=warning)
+    return TracedModel(layers, tuple(skipped_modules(model, calls)), warning=warning)
 
 
 def _from_graph(model: nn.Module, graph: fx.Graph, calls: Mapping[str, _Calls]) -> TracedModel:
@@ -182,24 +169,29 @@ def _from_graph(model: nn.Module, graph: fx.Graph, calls: Mapping[str, _Calls]) 
         if node.op == "call_module" and str(node.target) in calls:
             called.setdefault(str(node.target), node)
     nodes = {name: called[name] for name in calls if name in called}
-    walk = _Walk(modules)
-    layers = []
-    for index, name in enumerate(calls):
-        spec = _spec(name, modules[name], calls[name], index)
-        node = nodes.get(name)
-        if node is not None:
-            spec = replace(
-                spec,
-                producers=walk.producers(_input(node)),
-                fused_with="relu" if walk.feeds_relu(node) else "",
-                input_nonnegative=walk.nonnegative(_input(node)),
-            )
-        layers.append(spec)
+    walk = Walk(modules)
+    layers = tuple(
+        _in_context(_spec(name, modules[name], calls[name], index), nodes.get(name), walk)
+        for index, name in enumerate(calls)
+    )
     return TracedModel(
-        tuple(layers),
-        (*_unsupported(model), *_products(graph)),
-        _same_input(nodes, modules),
-        _residual(graph, walk, set(calls)),
+        layers,
+        (*skipped_modules(model, calls), *skipped_calls(graph)),
+        same_input(nodes, (nn.Linear,), walk),
+        same_input(nodes, CONVOLUTIONS, walk),
+        residual(graph, walk),
+    )
+
+
+def _in_context(spec: LayerSpec, node: fx.Node | None, walk: Walk) -> LayerSpec:
+    """Adds what the graph knows; a layer inside a module fx does not enter has float edges."""
+    if node is None:
+        return replace(spec, producers=("@float",))
+    return replace(
+        spec,
+        producers=walk.producers(input_of(node)),
+        fused_with="relu" if walk.feeds_relu(node) else "",
+        input_nonnegative=walk.nonnegative(input_of(node)),
     )
 
 
@@ -231,15 +223,16 @@ def _spec(name: str, module: nn.Module, calls: _Calls, index: int) -> LayerSpec:
 
 
 def _macs(op: str, module: nn.Module, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> int:
-    """Multiply-accumulates of one call at batch 1.
+    """Multiply-accumulates of one call on one sample.
 
     A convolution does ``in/groups x kernel`` per output element; a transposed one
-    ``out/groups x kernel`` per input element; a linear layer ``in`` per output element.
+    ``out/groups x kernel`` per input element; a linear layer ``in`` per output element. The
+    leading axis counts too: attention windows and tokens are often folded into it.
     """
     weight = module.weight
     assert isinstance(weight, Tensor)
     per_element = math.prod(weight.shape[1:])
-    elements = math.prod(inputs[1:]) if "transpose" in op else math.prod(outputs[1:])
+    elements = math.prod(inputs if op in TRANSPOSED else outputs)
     return per_element * elements
 
 
@@ -253,105 +246,6 @@ def _padding(module: nn.Module) -> tuple[int, ...]:
         )
         return same if padding == "same" else (0,) * len(same)
     return tuple(padding)  # type: ignore[arg-type]
-
-
-class _Walk:
-    """Walks a graph back over ops that keep a quantized tensor quantized."""
-
-    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
-        self._modules = modules
-
-    def _module(self, node: fx.Node) -> nn.Module | None:
-        return self._modules.get(str(node.target)) if node.op == "call_module" else None
-
-    def is_layer(self, node: fx.Node) -> bool:
-        return type(self._module(node)) in OP_OF
-
-    def passes(self, node: fx.Node) -> bool:
-        module = self._module(node)
-        if module is not None:
-            return isinstance(module, PASSING_MODULES)
-        return node.op in ("call_function", "call_method") and node.target in PASSING_CALLS
-
-    def source(self, node: Any) -> fx.Node | None:
-        """The first node upstream that does more than pass its input on."""
-        while isinstance(node, fx.Node) and self.passes(node):
-            node = _input(node)
-        return node if isinstance(node, fx.Node) else None
-
-    def producers(self, node: Any) -> tuple[str, ...]:
-        source = self.source(node)
-        if source is None:
-            return ("@float",)
-        if source.op == "placeholder":
-            return ("@input",)
-        return (str(source.target),) if self.is_layer(source) else ("@float",)
-
-    def nonnegative(self, node: Any) -> bool:
-        """True when a ReLU, sigmoid or softmax is the last op that changes values."""
-        while isinstance(node, fx.Node):
-            module = self._module(node)
-            if isinstance(module, NONNEGATIVE_MODULES) or node.target in NONNEGATIVE_CALLS:
-                return True
-            if not self.passes(node) or isinstance(module, NORMS):
-                return False
-            node = _input(node)
-        return False
-
-    def feeds_relu(self, node: fx.Node) -> bool:
-        """True when the only reader, after a batch norm or what is left of it, is a ReLU."""
-        if len(node.users) == 1:
-            (reader,) = node.users
-            module = self._module(reader)
-            if isinstance(module, (*NORMS, nn.Identity)):
-                return self.feeds_relu(reader)
-            return isinstance(module, RELU_MODULES) or reader.target in RELU_CALLS
-        return False
-
-
-def _input(node: fx.Node) -> Any:
-    """The tensor a call works on."""
-    return node.args[0] if node.args else node.kwargs.get("input")
-
-
-def _same_input(
-    nodes: Mapping[str, fx.Node], modules: Mapping[str, nn.Module]
-) -> tuple[tuple[str, ...], ...]:
-    readers: dict[Any, list[str]] = {}
-    for name, node in nodes.items():
-        if isinstance(modules[name], nn.Linear):
-            readers.setdefault(_input(node), []).append(name)
-    return tuple(tuple(names) for names in readers.values() if len(names) > 1)
-
-
-def _residual(graph: fx.Graph, walk: _Walk, names: set[str]) -> tuple[tuple[str, ...], ...]:
-    """Layers whose outputs meet in an addition, through batch norms only."""
-    found = []
-    for node in graph.nodes:
-        if node.target not in (operator.add, operator.iadd, torch.add, "add", "add_"):
-            continue
-        sources = [walk.source(arg) for arg in node.args if isinstance(arg, fx.Node)]
-        met = [str(s.target) for s in sources if s is not None and str(s.target) in names]
-        if len(set(met)) > 1:
-            found.append(tuple(dict.fromkeys(met)))
-    return tuple(found)
-
-
-def _unsupported(model: nn.Module) -> list[SkippedOp]:
-    return [
-        SkippedOp(name, type(module).__name__, reason)
-        for name, module in model.named_modules()
-        for kind, reason in UNSUPPORTED_MODULES.items()
-        if type(module) is kind
-    ]
-
-
-def _products(graph: fx.Graph) -> list[SkippedOp]:
-    return [
-        SkippedOp(node.name, PRODUCT_CALLS[node.target], "a product of activations, or functional")
-        for node in graph.nodes
-        if node.op in ("call_function", "call_method") and node.target in PRODUCT_CALLS
-    ]
 
 
 def _shared_weights(

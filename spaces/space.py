@@ -18,6 +18,8 @@ from spaces.layers import LayerSpec, SkippedOp
 from spaces.policy import Policy
 
 SCHEMA_VERSION = 1
+MAX_CHOICES = 62
+"""Most choices of one group: records write a code as one character of ``0-9a-zA-Z``."""
 Codes = npt.NDArray[np.int64]
 
 

@@ -1,9 +1,12 @@
 """Configuration, ties and the resolved space."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quant.errors import InfeasibleError, UsageError
 from spaces.baselines import float_codes, uniform_policies
@@ -13,6 +16,7 @@ from spaces.describe import describe
 from spaces.groups import tie_groups
 from spaces.inventory import trace
 from tests.models import IMAGE, tiny_conv_net, tiny_transformer
+from tests.support.toy import toy_space
 
 CONF = Path(__file__).parents[2] / "conf" / "space"
 CONV = trace(tiny_conv_net(), IMAGE)
@@ -75,11 +79,31 @@ def test_residual_ties_are_off_unless_asked_for():
     assert ("block.conv2", "block.shortcut.0") in [group.layers for group in built.groups]
 
 
+def test_convolutions_of_one_input_are_tied_when_asked_for():
+    built = space({**W48, "auto_ties": {"same_input_conv": True}})
+    assert ("block.conv1", "block.shortcut.0") in [group.layers for group in built.groups]
+
+
 def test_user_ties_by_regex_merge_with_each_other():
     ties = [["stem.*", r"block\.conv1"], [r"block\.conv1", "head"]]
     groups = tie_groups(CONV, ties, AutoTies())
     assert groups[0] == ("stem.0", "block.conv1", "head")
     assert len(groups) == 4
+
+
+names = [layer.name for layer in CONV.layers]
+
+
+@given(st.lists(st.lists(st.sampled_from(names), min_size=1), max_size=5), st.randoms())
+def test_groups_are_a_partition_that_holds_every_tie_whatever_their_order(ties, random):
+    groups = tie_groups(CONV, [[re.escape(n) for n in tie] for tie in ties], AutoTies())
+    assert sorted(name for group in groups for name in group) == sorted(names)
+    assert all(list(group) == sorted(group, key=names.index) for group in groups)
+    assert [group[0] for group in groups] == sorted((g[0] for g in groups), key=names.index)
+    assert all(any(set(tie) <= set(group) for group in groups) for tie in ties)
+    assert len(groups) >= len(names) - sum(len(set(tie)) - 1 for tie in ties)
+    shuffled = [[re.escape(n) for n in random.sample(tie, len(tie))] for tie in ties]
+    assert tie_groups(CONV, random.sample(shuffled, len(ties)), AutoTies()) == groups
 
 
 def test_tied_layers_keep_what_all_of_them_can_take():
@@ -111,6 +135,29 @@ def test_the_device_cuts_choices_only_when_kernels_are_asked_for():
     ("config", "error", "message"),
     [
         ({}, UsageError, "space offers no choice"),
+        (None, UsageError, "(?s)space is None.*a mapping of keys"),
+        ({**W48, "rules": 5}, UsageError, r"(?s)space.rules is 5.*a list"),
+        ({**W48, "rules": {"name": "head"}}, UsageError, "space.rules is {'name': 'head'}"),
+        ({**W48, "ties": "head"}, UsageError, "(?s)space.ties is 'head'.*a list"),
+        ({"weights": ["int8src@dynamic"]}, UsageError, "(?s)is dynamic.*at: space"),
+        (
+            {**W48, "rules": [{"op": "linear", "choices": ["int4src/int8uc"]}]},
+            UsageError,
+            r"(?s)'int8uc' has more than one scale.*at: space.rules\[0\].*write 'int8ut'",
+        ),
+        (
+            {"choices": ["int4src+percentil/int8ut"]},
+            UsageError,
+            "(?s)unknown calibrator 'percentil'.*did you mean 'percentile'",
+        ),
+        (
+            {
+                "weights": [f"int{b}{s}{g}" for b in range(2, 9) for s in "su" for g in "tc"],
+                "activations": ["int4ut", "int6ut", "int8ut"],
+            },
+            UsageError,
+            "(?s)layer 'stem.0' has 86 choices.*at most 62",
+        ),
         ({"weights": [4]}, UsageError, "(?s)holds 4.*write int4src"),
         ({"weights": "int4src"}, UsageError, "(?s)is 'int4src'.*a list of formats"),
         ({"weights": ["int9src"]}, UsageError, "9 bits is out of range"),
@@ -180,9 +227,17 @@ def test_the_description_holds_choices_ties_cuts_and_size():
     text = describe(built)
     assert "8 layers in 6 groups, 1 policies" in text
     assert "tied: blocks.0.attention.query = blocks.0.attention.key" in text
-    assert "skipped: 2 x matmul" in text
+    assert "skipped: 2 x matmul (blocks.0.attention.matmul, …): a product of activations" in text
     assert "cut: int4src/int8ut of 8 layers: no 4-bit kernel" in text
     assert max(len(line) for line in text.splitlines()) < 140
+
+
+def test_the_description_of_a_deep_model_is_short_and_counts_all_policies():
+    text = describe(toy_space(groups=700, choices=3))  # 3^700 = 10^333.985: no float holds it
+    assert "700 layers in 700 groups, 9.7e+333 policies" in text
+    assert len(text.splitlines()) == 3
+    assert "layer0 .. layer699" in text
+    assert "16,384 policies" in describe(toy_space(groups=14, choices=2))
 
 
 @pytest.mark.parametrize("traced", [CONV, VIT], ids=["conv", "transformer"])

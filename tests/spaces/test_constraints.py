@@ -1,5 +1,10 @@
+import itertools
+import re
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quant.errors import InfeasibleError, UsageError
 from spaces.constraints import (
@@ -63,6 +68,55 @@ def test_an_unreachable_limit_prints_the_range_and_the_binding_layers():
         "layer0 (8)\n"
         "  fix: set the limit to at least 30, or offer cheaper choices"
     )
+
+
+def test_the_proposed_limit_is_reachable_when_typed_back():
+    tables = {"size_bytes": TABLES["size_bytes"] * 41152.111}  # 1234563.33 has seven digits
+    with pytest.raises(InfeasibleError) as caught:
+        check_feasible([Constraint("size_bytes", 0.001, True)], tables, SPACE, FLOAT)
+    limit, share = re.search(r"at least (\S+) \((\S+)x\)", caught.value.fix).groups()
+    for item in (
+        Constraint("size_bytes", float(limit)),
+        Constraint("size_bytes", float(share), True),
+    ):
+        assert check_feasible([item], tables, SPACE, FLOAT)[0].limit >= 30 * 41152.111
+
+
+def test_a_limit_equal_to_the_least_sum_is_reachable():
+    assert check_feasible([Constraint("size_bytes", 30 * (1 - 1e-15))], TABLES, SPACE, FLOAT)
+
+
+def two_metrics(size, latency):
+    return {
+        "size_bytes": np.array(size, dtype=float),
+        "latency_ms": np.array(latency, dtype=float),
+    }
+
+
+def test_limits_that_contradict_each_other_are_refused():
+    opposed = two_metrics([[1, 3]] * 3, [[3, 1]] * 3)
+    limits = [Constraint("size_bytes", 4.0), Constraint("latency_ms", 4.0)]
+    with pytest.raises(InfeasibleError, match=r"(?s)at once.*at least 1.500 times these"):
+        check_feasible(limits, opposed, SPACE, FLOAT)
+    loose = [Constraint("size_bytes", 7.0), Constraint("latency_ms", 5.0)]
+    assert check_feasible(loose, opposed, SPACE, FLOAT) == tuple(loose)
+
+
+costs = st.lists(st.lists(st.integers(1, 9), min_size=2, max_size=2), min_size=3, max_size=3)
+
+
+@given(costs, costs, st.integers(1, 30), st.integers(1, 30))
+def test_limits_some_policy_meets_are_never_refused(size, latency, most_size, most_latency):
+    met = any(
+        sum(row[c] for row, c in zip(size, codes, strict=True)) <= most_size
+        and sum(row[c] for row, c in zip(latency, codes, strict=True)) <= most_latency
+        for codes in itertools.product(range(2), repeat=3)
+    )
+    limits = [Constraint("size_bytes", most_size), Constraint("latency_ms", most_latency)]
+    try:
+        check_feasible(limits, two_metrics(size, latency), SPACE, FLOAT)
+    except InfeasibleError:
+        assert not met
 
 
 def test_a_metric_the_device_lacks_is_refused():

@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 
 from quant.errors import DataError, UsageError
 from quant.formats import FLOAT32
+from search.records import ALPHABET
 from spaces.choices import FLOAT_CHOICE, Choice, parse_choice
 from spaces.policy import Policy
-from spaces.space import SearchSpace
+from spaces.space import MAX_CHOICES, SearchSpace
 from tests.support.toy import toy_space
 
 SPACE = toy_space(groups=5, choices=3)
@@ -58,6 +59,10 @@ def test_codes_and_policies_are_inverse(codes):
     policy = SPACE.policy(codes)
     assert SPACE.codes(policy).tolist() == codes
     assert len(policy) == 5
+
+
+def test_every_code_of_the_widest_group_can_be_written_to_records():
+    assert len(ALPHABET) == MAX_CHOICES
 
 
 def test_sizes_count_searchable_choices_only():
