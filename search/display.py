@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Console
+from rich.text import Text
+
 from search.stats import Z95
 
 ROLES = {
@@ -15,6 +18,18 @@ ROLES = {
     "only": "only point of the front",
 }
 COSTS = {"size_bytes": "size", "latency_ms": "latency", "bops": "BOPs"}
+
+
+def show(front: Mapping[str, Any], quality: str) -> None:
+    """Prints :func:`summary` on stdout; on a terminal picked points stand out.
+
+    Lines are never wrapped or cut, so that a pipe gets the same text as a terminal.
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    header, *rows = summary(front, quality).splitlines()
+    console.print(Text(header, style="dim"))
+    for row in rows:
+        console.print(Text(row, style="bold" if row.startswith("*") else ""))
 
 
 def summary(front: Mapping[str, Any], quality: str) -> str:

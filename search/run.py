@@ -75,7 +75,7 @@ def run_job(raw: dict[str, Any], command_line: str) -> int:
         return 0
     outcome = run_study(plan, raw, command_line)
     from reports.page import render_report
-    from search.display import summary
+    from search.display import show
 
     page = render_report(outcome.run_dir)
     shown = os.path.relpath(page)
@@ -83,7 +83,7 @@ def run_job(raw: dict[str, Any], command_line: str) -> int:
         f"\nstudy {settings.study}   {len(outcome.table)} candidates "
         f"({int((outcome.table['status'] == 'ok').sum())} ok)   {elapsed(started)}"
     )
-    print(summary(outcome.front, settings.objective.quality))
+    show(outcome.front, settings.objective.quality)
     print(f"report  {shown}")
     return outcome.exit_code
 
