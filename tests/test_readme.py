@@ -1,4 +1,4 @@
-"""Everything the README tells a reader to type works."""
+"""The README's own-model examples run; its other commands exist and compose."""
 
 import re
 import shlex
