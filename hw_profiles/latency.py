@@ -43,11 +43,14 @@ from hw_profiles.validate import (
     draw_checks,
     fit_line,
     measure_end_to_end,
+    noise_floor,
 )
 from spaces.space import SearchSpace
 
 SCHEMA_VERSION = 1
 MIXED = 24
+MOST_NOISE = 0.10
+ATTEMPTS = 3
 Floats = npt.NDArray[np.float64]
 
 
@@ -159,11 +162,25 @@ def fit_latency(
     profile = profile.merged((), now(), timed)
     parts = (target.network, target.space, profile, target.backend)
     found = fit(*parts, read[: len(codes)], target.hw.batch)
-    progress(f"measuring {len(checks)} policies end to end, twice each")
     chosen = read[len(codes) :]
-    protocol = Protocol(rounds=target.hw.rounds, block_ms=BLOCK_MS)
-    measured = measure_end_to_end(target.network, chosen, protocol, rng)
+    measured = _measured(target, chosen, progress, rng)
     return _fitted(target, profile, found, checks, chosen, measured), profile
+
+
+def _measured(
+    target: Target, probes: Sequence[Probe], progress: Progress, rng: np.random.Generator
+) -> list[EndToEnd]:
+    """Measures until the noise floor is bearable, a few times at most; keeps the best."""
+    protocol = Protocol(rounds=target.hw.rounds, block_ms=BLOCK_MS)
+    best: list[EndToEnd] = []
+    for _ in range(ATTEMPTS):
+        progress(f"measuring {len(probes)} policies end to end, twice each")
+        found = measure_end_to_end(target.network, probes, protocol, rng)
+        if not best or noise_floor(found) < noise_floor(best):
+            best = found
+        if noise_floor(best) <= MOST_NOISE:
+            break
+    return best
 
 
 def _fitted(

@@ -99,6 +99,18 @@ def measure_end_to_end(
     ]
 
 
+def noise_floor(found: Sequence[EndToEnd]) -> float:
+    """Mean relative difference between two sessions of one policy."""
+    return float(
+        np.mean(
+            [
+                2 * abs(item.measured_ms - item.again_ms) / (item.measured_ms + item.again_ms)
+                for item in found
+            ]
+        )
+    )
+
+
 def _wall_ms(
     calls: Mapping[int, Call], rng: np.random.Generator, count: int = WALL_CALLS, block: int = 10
 ) -> dict[int, Floats]:

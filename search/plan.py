@@ -102,7 +102,7 @@ def make_plan(settings: Settings, task: Task | None = None) -> Plan:
     ]
     assert strategies  # settings refuse an empty selection
     task = task or load_task(settings)
-    device = _device(settings)
+    device = device_of(settings)
     backend = load_backend(device)
     traced = trace(task.model, task.example_input)
     if traced.warning:
@@ -160,7 +160,12 @@ def describe_plan(plan: Plan) -> str:
     return "\n".join([*lines, "", describe(plan.space)])
 
 
-def _device(settings: Settings) -> HwConfig:
+def device_of(settings: Settings) -> HwConfig:
+    """The one device of a study.
+
+    Raises:
+        UsageError: none or several are chosen.
+    """
     if len(settings.hw) != 1:
         raise UsageError(
             f"{len(settings.hw)} devices chosen: {', '.join(settings.hw)}",
