@@ -1,22 +1,20 @@
-"""``bitfront-measure build|validate [key=value ...]``: tables, and how true they are."""
+"""``bitfront-measure``: tables of kernel times, and how true they are."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from quant.errors import BitfrontError, UsageError, unknown
 
-if TYPE_CHECKING:
-    from hw_profiles.profile import Profile
-
-HELP = """bitfront-measure build|validate [key=value ...]
+HELP = """bitfront-measure build|validate|show|compare|import ...
 
 build     measures the kernels that a task's layers need in a space's formats on this machine and
           keeps the table in the cache; only missing entries are measured
 validate  measures uniform policies and mixed ones drawn by seed end to end, interleaved with
           repetitions of themselves, and prints the error of the prediction beside the noise
+show      prints a table; compare A B tells how two differ
+import    FILE.csv TABLE.json columns=... unit=... turns a spreadsheet into a table
 Settings are those of bitfront-search.
 
 Examples
@@ -24,11 +22,10 @@ Examples
   bitfront-measure build task=digits_vit space=cpu_ort
   bitfront-measure build hw.this.rounds=20              # more interleaved rounds per kernel
   bitfront-measure validate task=digits_vit space=cpu_ort
+  bitfront-measure compare mine.json yours.json
+  bitfront-measure import times.csv board.json columns='layer=name,w8a8=us8,w4a8=us4' unit=us
 """
-WORDS = ("build", "validate")
-HEADER = (
-    f"{'op':16s} {'input':20s} {'weight':18s} {'formats':26s} {'us':>9s} {'spread':>7s}  kernels"
-)
+WORDS = ("build", "validate", "show", "compare", "import")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -46,16 +43,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
 
 
-def _run(word: str, overrides: Sequence[str]) -> None:
-    for item in overrides:
+def _run(word: str, rest: Sequence[str]) -> None:
+    if word in ("show", "compare"):
+        from search.measuring import tables
+
+        print(tables.show(rest) if word == "show" else tables.compare(rest))
+        return
+    if word == "import":
+        from search.measuring.importing import import_table
+
+        print(import_table(rest))
+        return
+    for item in rest:
         if "=" not in item:
             raise UsageError(f"'{item}' is not a setting", expected="key=value")
     if word == "build":
-        build(overrides)
+        build(rest)
         return
     from search.measuring.validate import validate
 
-    print(validate(overrides))
+    print(validate(rest))
 
 
 def build(overrides: Sequence[str]) -> None:
@@ -65,6 +72,7 @@ def build(overrides: Sequence[str]) -> None:
         UsageError: a bad setting.
     """
     from search.api import compose_plain
+    from search.measuring.tables import table_text
     from search.plan import make_plan
     from search.progress import say
     from search.settings import Settings
@@ -73,29 +81,6 @@ def build(overrides: Sequence[str]) -> None:
     if plan.table_seconds == 0.0:
         say(f"the table already covers space '{plan.space.name}': nothing to measure")
     print(table_text(plan.profile))
-
-
-def table_text(profile: Profile) -> str:
-    """One line per entry: op, shapes, formats, time, spread and the kernels seen."""
-    lines = [
-        f"{profile.device.name}, {profile.runtime} {profile.runtime_version}, "
-        f"{profile.threads} thread, {len(profile.entries)} entries [{profile.hash[:12]}]",
-        HEADER,
-    ]
-    for entry in sorted(profile.entries, key=lambda item: str(item.key)):
-        key = entry.key
-        formats = f"{key.weight_format}/{key.activation_format}" if key.weight_format else ""
-        mark = "" if entry.genuine else "  (storage only)"
-        lines.append(
-            f"{key.op:16s} {_shape(key.input_shape):20s} {_shape(key.weight_shape):18s} "
-            f"{formats:26s} {1000 * entry.latency_ms:9.2f} {100 * entry.spread:6.1f}%  "
-            f"{'+'.join(entry.kernel_ops)}{mark}"
-        )
-    return "\n".join(lines)
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return "x".join(str(size) for size in shape)
 
 
 if __name__ == "__main__":

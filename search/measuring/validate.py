@@ -24,8 +24,9 @@ def validate(overrides: Sequence[str]) -> str:
             translated for the runtime.
         BitfrontError: as for a search.
     """
-    settings = Settings.from_dict(compose_plain([*overrides, "hw.this.check=false"]))
-    plan = make_plan(settings, task=load_task(settings))
+    composed = compose_plain(overrides)
+    composed["hw"] = {name: {**device, "check": False} for name, device in composed["hw"].items()}
+    settings = Settings.from_dict(composed)
     hw = device_of(settings)
     if hw.profile != "auto":
         raise UsageError(
@@ -34,6 +35,7 @@ def validate(overrides: Sequence[str]) -> str:
             expected="auto: policies are run on the device itself",
             fix=f"set hw.{hw.name}.profile=auto",
         )
+    plan = make_plan(settings, task=load_task(settings))
     backend = load_backend(hw)
     on_device = plan.task.on_device
     network = backend.network(on_device.model, plan.space.layers, on_device.example_input)
