@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +84,7 @@ class ScoreTable:
     seconds: float
     forward_equivalents: float
     notes: tuple[str, ...] = ()
+    surrogate: Any = None
 
 
 class Score(Protocol):
