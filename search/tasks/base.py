@@ -37,6 +37,20 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Deployed:
+    """The model as a device runs it, where that differs from how it is evaluated.
+
+    Attributes:
+        model: the same layers and weights under the same names, for example one decode step of a
+            language model.
+        example_input: one call's input, ``[1, ...]``.
+    """
+
+    model: nn.Module
+    example_input: Tensor
+
+
+@dataclass(frozen=True)
 class Task:
     """Model, data and what identifies both.
 
@@ -52,6 +66,7 @@ class Task:
         weights_hash: hash of the model's tensors.
         metric: name of the metric reported beside the loss.
         batch_size: samples per forward pass.
+        deployed: what costs are computed and measured on; the model itself when None.
     """
 
     name: str
@@ -65,11 +80,17 @@ class Task:
     weights_hash: str
     metric: str = "accuracy"
     batch_size: int = 100
+    deployed: Deployed | None = None
 
     @property
     def example_input(self) -> Tensor:
         """The first calibration sample, ``[1, ...]``."""
         return self.calibration.inputs[:1]
+
+    @property
+    def on_device(self) -> Deployed:
+        """What the inventory is taken of and what latency is measured on."""
+        return self.deployed or Deployed(self.model, self.example_input)
 
 
 def make_task(
@@ -80,6 +101,7 @@ def make_task(
     *,
     classes: int | None = None,
     batch_size: int = 100,
+    deployed: Deployed | None = None,
 ) -> Task:
     """Checks model and data, then builds a task.
 
@@ -90,6 +112,7 @@ def make_task(
         splits: ``calibration``, ``search`` and ``test``.
         classes: number of classes; the model's output width when None.
         batch_size: samples per forward pass.
+        deployed: see :class:`Task`.
 
     Raises:
         DataError: a split is empty, samples overlap, labels or outputs are out of shape, or the
@@ -115,6 +138,7 @@ def make_task(
         ),
         weights_hash=hash_tensors(model.state_dict()),
         batch_size=batch_size,
+        deployed=deployed,
     )
 
 

@@ -18,14 +18,10 @@ import torch.nn.functional as F
 
 from search.tasks.base import Split, Task, make_task
 from search.tasks.models import ResNet, VisionTransformer
-from search.tasks.training import Progress, Recipe, trained
+from search.tasks.training import Progress, Recipe, silent, trained
 
 SIZES = {"train": 597, "calibration": 200, "search": 400, "test": 600}
 SPLIT_SEED = 0
-
-
-def silent(done: float, total: float, message: str = "") -> None:
-    """A progress callback that shows nothing."""
 
 
 def digits_resnet(
