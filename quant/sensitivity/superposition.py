@@ -16,18 +16,20 @@ class Superposition:
     labels: npt.NDArray[Any] | None = None
 
     def predict(self, codes: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float64]]:
-        groups = np.arange(len(self.shifts))
-        out = []
         float_ = self.base - self.base.max(1, keepdims=True)
         float_ = float_ - np.log(np.exp(float_).sum(1, keepdims=True))
-        rows = np.arange(len(self.base))
-        for c in np.atleast_2d(codes):
-            z = self.base + self.shifts[groups, c].sum(0)
-            z = z - z.max(1, keepdims=True)
-            lp = z - np.log(np.exp(z).sum(1, keepdims=True))
-            out.append((
-                (np.exp(float_) * (float_ - lp)).sum(1).mean(),
-                -lp[rows, self.labels].mean(),
-                (z.argmax(1) == self.labels).mean(),
-            ))
-        return dict(zip(("kl", "ce", "accuracy"), np.array(out).T))
+        out = []
+        for i in range(0, len(codes), 256):
+            c = codes[i : i + 256]
+            z = np.repeat(self.base[None], len(c), 0)
+            for g in range(len(self.shifts)):
+                z += self.shifts[g, c[:, g]]
+            z -= z.max(2, keepdims=True)
+            e = np.exp(z)
+            lp = z - np.log(e.sum(2, keepdims=True))
+            rows = np.arange(len(self.base))
+            out.append(np.stack([
+                (np.exp(float_) * (float_ - lp)).sum(2).mean(1),
+                -lp[:, rows, self.labels].mean(1),
+                (z.argmax(2) == self.labels).mean(1)]))
+        return dict(zip(("kl", "ce", "accuracy"), np.concatenate(out, 1).astype(float)))

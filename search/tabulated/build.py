@@ -58,7 +58,6 @@ def build(net: str, space: str) -> Arrays:
         "cost_metric": np.array(metric),
         "cost": cost_table(resolved, metric),
         "float_ce": np.array(float(F.nll_loss(reference.double(), task.search.labels))),
-        "classes": np.array(task.classes),
         "n": np.array(task.search.n),
         **{name: values.astype(np.float32) for name, values in qualities.items()},
     }
