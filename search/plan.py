@@ -100,7 +100,6 @@ def make_plan(settings: Settings, task: Task | None = None) -> Plan:
         build_strategy(name, config, settings.plugins)
         for name, config in settings.strategies.items()
     ]
-    assert strategies  # settings refuse an empty selection
     task = task or load_task(settings)
     device = device_of(settings)
     backend = load_backend(device)
@@ -108,6 +107,8 @@ def make_plan(settings: Settings, task: Task | None = None) -> Plan:
     if traced.warning:
         say(f"warning: {traced.warning}")
     space = build_space(settings.space, traced, backend.supports)
+    for strategy in strategies:
+        strategy.check(space)
     profile, table_seconds = load_or_measure(space, device, say)
     found = predictor(task, space, profile, backend, device, say)
     costs = build_cost_model(space, found.profile, backend, device.batch, found.edges)
