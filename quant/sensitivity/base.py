@@ -85,6 +85,7 @@ class ScoreTable:
     forward_equivalents: float
     notes: tuple[str, ...] = ()
     surrogate: Any = None
+    curvature: Any = None
 
 
 class Score(Protocol):

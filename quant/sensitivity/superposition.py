@@ -28,8 +28,13 @@ class Superposition:
             e = np.exp(z)
             lp = z - np.log(e.sum(2, keepdims=True))
             rows = np.arange(len(self.base))
-            out.append(np.stack([
-                (np.exp(float_) * (float_ - lp)).sum(2).mean(1),
-                -lp[:, rows, self.labels].mean(1),
-                (z.argmax(2) == self.labels).mean(1)]))
+            out.append(
+                np.stack(
+                    [
+                        (np.exp(float_) * (float_ - lp)).sum(2).mean(1),
+                        -lp[:, rows, self.labels].mean(1),
+                        (z.argmax(2) == self.labels).mean(1),
+                    ]
+                )
+            )
         return dict(zip(("kl", "ce", "accuracy"), np.concatenate(out, 1).astype(float)))

@@ -7,7 +7,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -217,8 +216,8 @@ class TaskArena(Arena):
         space = build_space(settings.space, trace(task.model, task.example_input))
         return TaskArena(Evaluator(task, space, settings.method), settings.study, config)
 
-    @cached_property
-    def optimum(self) -> float:  # type: ignore[override]
+    @property
+    def optimum(self) -> float:
         """See :class:`Arena`."""
         return float("nan")
 

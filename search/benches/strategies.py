@@ -62,7 +62,7 @@ def read(overrides: Sequence[str]) -> Mapping[str, Any]:
 
     from search.api import compose_plain
 
-    own = {"family": "token", "table": "", "strategies": [], "seeds": []}
+    own: dict[str, Any] = {"family": "token", "table": "", "strategies": [], "seeds": []}
     rest = []
     for word in overrides:
         key, _, value = word.partition("=")
@@ -170,9 +170,7 @@ def _leads(space: str, runs: Sequence[Run]) -> Iterator[Figure]:
     own = grouped.pop(FAVOURITE, [])
     for name, others in grouped.items():
         for mark in (40, 80) if own else ():
-            apart = [
-                a.share(mark) - b.share(mark) for a, b in zip(own, others, strict=True)
-            ]
+            apart = [a.share(mark) - b.share(mark) for a, b in zip(own, others, strict=True)]
             case = f"{space}/{FAVOURITE}-over-{name}@{mark}"
             yield figure(SUITE, case, "lead", apart, "share", bar=0.0, better="higher")
 

@@ -107,21 +107,17 @@ def neighbours(codes: Codes, sizes: Codes) -> Codes:
 
 
 def _neighbourhoods(points: Codes, landscape: Landscape, pairs: int) -> list[Found]:
+    """What is best among the neighbours of ``points``, singles and pairs apart."""
     single = np.stack([neighbours(codes, landscape.sizes) for codes in points])
     flat = single.reshape(-1, single.shape[2])
     loss, cost = landscape.loss(flat), landscape.cost(flat)
-    base_loss, base_cost = landscape.loss(points), landscape.cost(points)
-    shape = single.shape[:2]
-    gain, extra = loss.reshape(shape) - base_loss[:, None], cost.reshape(shape) - base_cost[:, None]
-    double = np.concatenate(
-        [
-            _pairs(codes, near, *effects, pairs)
-            for codes, near, *effects in zip(points, single, gain, extra, strict=True)
-        ]
-    )
-    double = np.unique(double, axis=0)
+    gain = loss.reshape(single.shape[:2]) - landscape.loss(points)[:, None]
+    extra = cost.reshape(single.shape[:2]) - landscape.cost(points)[:, None]
+    moves = zip(points, single, gain, extra, strict=True)
+    double = np.concatenate([_pairs(*move, pairs) for move in moves])
     found = [_allowed(flat, loss, cost, landscape)]
     if len(double):
+        double = np.unique(double, axis=0)
         found.append(_allowed(double, landscape.loss(double), landscape.cost(double), landscape))
     return found
 

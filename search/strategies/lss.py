@@ -24,15 +24,12 @@ import numpy.typing as npt
 
 from quant.errors import UsageError
 from search.records import Result
-from search.solvers.front_dp import solve_front
 from search.solvers.gain import expected_gain
-from search.solvers.ilp import Limit, solve
 from search.solvers.order import bisection_order
-from search.solvers.problem import from_tables
 from search.solvers.refine import Found, Landscape, neighbours, refine
-from search.solvers.repair import repair_scores
 from search.solvers.residual import Points, Prior, places, posterior
 from search.strategies.base import SearchContext, Strategy
+from search.strategies.tables import cost_table, starts
 from spaces.policy import Policy
 
 Codes = npt.NDArray[np.int64]
@@ -90,21 +87,16 @@ class LssStrategy(Strategy):
                 expected="a score with a surrogate",
                 fix="score: lss",
             )
-        self._width = int(context.space.sizes.max())
-        self._tables = [
-            np.where(self._offered(), context.costs.table(metric)[:, : self._width], np.nan)
-            for metric in context.cost_metrics
-        ]
-        self._float_loss = 0.0
-        starts = self._starts()
-        self._float_loss = self._loss_of_float(np.concatenate(starts))
+        self._tables = [cost_table(context, metric) for metric in context.cost_metrics]
+        begin = starts(context, self._score)
+        self._float_loss = self._loss_of_float(np.concatenate(begin))
         groups = len(context.space.groups)
         empty = np.empty((0, len(context.cost_metrics)))
         self._pool = Pool(np.empty((0, groups), np.int64), empty, np.empty(0), np.empty(0))
         self._row: dict[bytes, int] = {}
         self._rows: list[int] = []
         self._losses: list[float] = []
-        fronts = [self._refined(axis, points) for axis, points in enumerate(starts)]
+        fronts = [self._refined(axis, points) for axis, points in enumerate(begin)]
         self._opening = self._open(fronts)
 
     def ask(self, n: int) -> list[Policy]:
@@ -124,33 +116,6 @@ class LssStrategy(Strategy):
             self._losses.append(float("nan") if np.isnan(loss) else float(self._log(loss)))
             if self._on_front(len(self._rows) - 1):
                 self._add(neighbours(self._pool.codes[row], self.context.space.sizes))
-
-    def _offered(self) -> npt.NDArray[np.bool_]:
-        sizes = self.context.space.sizes
-        return np.arange(self._width)[None, :] < sizes[:, None]
-
-    def _starts(self) -> list[Codes]:
-        """Feasible policies of each metric's additive front, ``int[P, groups]`` each.
-
-        Where no point of any front is feasible, an integer program finds one policy.
-        """
-        context = self.context
-        value, _ = repair_scores(context.scores[self._score].value[:, : self._width])
-        names = [group.name for group in context.space.groups]
-        fronts = []
-        for table in self._tables:
-            front = solve_front(from_tables(value, [table], context.space.sizes, names))
-            codes = np.array(front.codes, dtype=np.int64)
-            fronts.append(codes[context.feasible(codes)])
-        if not any(len(codes) for codes in fronts):
-            limits = [
-                Limit(context.costs.table(item.metric)[:, : self._width], item.limit)
-                for item in context.constraints
-            ]
-            score = np.where(self._offered(), value, np.nan)
-            fronts = [solve(score, limits, names=names).codes[None, :]] * len(fronts)
-        together = np.concatenate(fronts)
-        return [codes if len(codes) else together for codes in fronts]
 
     def _loss_of_float(self, codes: Codes) -> float:
         """The float model's cross-entropy, told from the policy most like it."""

@@ -168,7 +168,8 @@ def main(argv: Sequence[str]) -> None:
             train(net)
     for name, (net, space) in chosen.items():
         print(name, file=sys.stderr)
-        np.savez_compressed(DATA / f"{name}.npz", **build(net, space))
+        arrays: Any = build(net, space)
+        np.savez_compressed(DATA / f"{name}.npz", **arrays)
 
 
 if __name__ == "__main__":

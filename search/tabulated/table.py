@@ -176,9 +176,7 @@ class Table:
         return Result(self.key(policy, split), policy.policy_id, *quality, self.n, 0.0)
 
 
-def reference_point(
-    space: SearchSpace, costs: CostModel, metric: str, float_ce: float
-) -> Floats:
+def reference_point(space: SearchSpace, costs: CostModel, metric: str, float_ce: float) -> Floats:
     """``(ce, cost)`` beyond which a policy counts for nothing when strategies are compared.
 
     The loss is :data:`WORST` times the float model's: against the loss of guessing, as runs are
