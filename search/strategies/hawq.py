@@ -13,6 +13,7 @@ All are evaluated in bisection order, so any number of evaluations spreads over 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
@@ -25,12 +26,14 @@ from search.solvers.ilp import SOLVERS, Limit, solve
 from search.solvers.monotone import solve_monotone
 from search.solvers.order import bisection_order
 from search.strategies.base import Queue, SearchContext, Strategy
-from search.strategies.tables import cost_table, problem
+from search.strategies.tables import cost_table, names, problem
+from spaces.constraints import TOLERANCE
 from spaces.policy import Policy
 
 Codes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-MAX_BUDGETS = 257
+NARROWEST = 1 / 256
+"""Intervals of budgets are not halved below this share of the reachable range."""
 VERSIONS = (1, 2, 3)
 SCORES = {1: "eigenvalue", 2: "hutchinson", 3: "hutchinson"}
 
@@ -129,21 +132,46 @@ class HawqStrategy(Strategy):
             yield from (codes for codes in points if codes is not None)
 
     def _programs(self) -> Iterator[Codes]:
-        """Version 3: one program per budget, budgets in bisection order, metrics in turn."""
+        """Version 3: one program per budget, metrics in turn."""
+        sweeps = [self._sweep(metric) for metric in self.context.cost_metrics]
+        for solutions in zip_longest(*sweeps):
+            yield from (codes for codes in solutions if codes is not None)
+
+    def _sweep(self, metric: str) -> Iterator[Codes | None]:
+        """Solutions at both ends of the reachable range, then at middles of intervals.
+
+        What solves both ends of an interval solves every budget between, so it is not halved.
+        """
+        solved: dict[float, Codes | None] = {}
+        for share in (0.0, 1.0):
+            solved[share] = self._solution(metric, share)
+            yield solved[share]
+        intervals = deque([(0.0, 1.0)])
+        while intervals:
+            low, high = intervals.popleft()
+            if high - low < NARROWEST or _same(solved[low], solved[high]):
+                continue
+            middle = (low + high) / 2
+            solved[middle] = self._solution(metric, middle)
+            yield solved[middle]
+            intervals += [(low, middle), (middle, high)]
+
+    def _solution(self, metric: str, share: float) -> Codes | None:
+        """The least score at ``share`` of the reachable range; None beyond the hard limits."""
         context = self.context
+        table = cost_table(context, metric)
+        low, high = np.nanmin(table, axis=1).sum(), np.nanmax(table, axis=1).sum()
+        budget = Limit(table, float(low + share * (high - low)) * (1 + TOLERANCE))
         limits = [Limit(cost_table(context, c.metric), c.limit) for c in context.constraints]
         score = problem(context, self._score).score
-        for step in bisection_order(MAX_BUDGETS):
-            for metric in context.cost_metrics:
-                table = cost_table(context, metric)
-                budget = Limit(table, _budget(table, step / (MAX_BUDGETS - 1)))
-                try:
-                    yield solve(score, [budget, *limits], self._solver).codes
-                except InfeasibleError:
-                    continue  # within the hard limits this budget is out of reach
+        try:
+            return solve(score, [budget, *limits], self._solver, names(context)).codes
+        except InfeasibleError:
+            return None
 
 
-def _budget(table: Floats, share: float) -> float:
-    """The cost at ``share`` (0..1) of the reachable range."""
-    low, high = np.nanmin(table, axis=1).sum(), np.nanmax(table, axis=1).sum()
-    return float(low + share * (high - low)) * (1 + 1e-12)
+def _same(first: Codes | None, second: Codes | None) -> bool:
+    """Whether two budgets have one solution, or both none."""
+    if first is None or second is None:
+        return first is second
+    return bool(np.array_equal(first, second))

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from quant.errors import UsageError
+from quant.sensitivity.base import Surrogate
 from search.records import Result
 from search.solvers.gain import expected_gain
 from search.solvers.order import bisection_order
@@ -79,14 +80,15 @@ class LssStrategy(Strategy):
             InfeasibleError: no policy satisfies the constraints.
         """
         super().start(context)
-        self._surrogate = context.scores[self._score].surrogate
-        if self._surrogate is None:
+        surrogate = context.scores[self._score].surrogate
+        if surrogate is None:
             raise UsageError(
                 f"the score '{self._score}' predicts no whole policies",
                 where="strategy.lss.score",
                 expected="a score with a surrogate",
                 fix="score: lss",
             )
+        self._surrogate: Surrogate = surrogate
         self._tables = [cost_table(context, metric) for metric in context.cost_metrics]
         begin = starts(context, self._score)
         self._float_loss = self._loss_of_float(np.concatenate(begin))

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from hw_profiles.footprint import bops, size_bytes
 from quant.method import Method
 from quant.sensitivity.base import ScoreContext
+from quant.sensitivity.shifts import logit_shifts
 from search.evaluate import Evaluator
 from search.tabulated.nets import DATA, NETS, tabulated_task, train
 from search.tabulated.scores import STORED
@@ -123,40 +124,27 @@ def score_arrays(evaluator: Evaluator) -> Arrays:
         batch_size=25,
         generator=torch.Generator().manual_seed(0),
     )
-    arrays: Arrays = {}
+    shifts = logit_shifts(context)
+    arrays: Arrays = {
+        "base": shifts.base,
+        "shifts": shifts.shifts.astype(np.float16),
+        "labels": task.calibration.labels.numpy(),
+        "work.lss": _equivalents(task, shifts.forward_equivalents),
+    }
     for kind, score in STORED.items():
         print(f"  {kind}", file=sys.stderr)
         table = score.compute(context)
-        arrays[f"work.{kind}"] = np.array(_equivalents(task, table.forward_equivalents))
+        arrays[f"work.{kind}"] = _equivalents(task, table.forward_equivalents)
         arrays[f"score.{kind}"] = table.value
         arrays[f"score.{kind}.error"] = table.standard_error
-    return arrays | _shifts(evaluator)
+        if table.curvature is not None:
+            arrays[f"score.{kind}.curvature"] = table.curvature
+    return arrays
 
 
-def _equivalents(task: Task, passes: float) -> float:
+def _equivalents(task: Task, passes: float) -> npt.NDArray[np.float64]:
     """Passes over the calibration split in passes over search-validation."""
-    return passes * task.calibration.n / task.search.n
-
-
-def _shifts(evaluator: Evaluator) -> Arrays:
-    """Float logits and what every choice of every group alone changes in them."""
-    space = evaluator.space
-    base = evaluator.float_pass("calibration")
-    shifts = []
-    for group in space.groups:
-        row = []
-        for choice in group.choices:
-            evaluator.quantized.apply({group.name: choice})
-            row.append(evaluator._logits("calibration") - base)
-        shifts.append(torch.stack(row))
-    evaluator.quantized.float_()
-    passes = 1.0 + float(space.sizes.sum())
-    return {
-        "base": base.numpy(),
-        "shifts": torch.stack(shifts).numpy().astype(np.float16),
-        "labels": evaluator.task.calibration.labels.numpy(),
-        "work.lss": np.array(_equivalents(evaluator.task, passes)),
-    }
+    return np.array(passes * task.calibration.n / task.search.n)
 
 
 def main(argv: Sequence[str]) -> None:

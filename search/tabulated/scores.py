@@ -55,7 +55,8 @@ def score(table: Table, kind: str, rng: np.random.Generator | None) -> ScoreTabl
     error = np.asarray(table.arrays.get(f"score.{kind}.error", value * 0), dtype=np.float64)
     if rng is not None:
         value = np.maximum(value + error * rng.standard_normal(value.shape), 0.0)
-    return ScoreTable(kind, value, error, 0.0, work(table, kind))
+    curvature = table.arrays.get(f"score.{kind}.curvature")
+    return ScoreTable(kind, value, error, 0.0, work(table, kind), curvature=curvature)
 
 
 def work(table: Table, kind: str) -> float:

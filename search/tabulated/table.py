@@ -18,7 +18,8 @@ name                     shape               content
                          n, K]               alone takes a choice
 ``labels``               [n]                 optional: classes of those samples
 ``score.KIND``           [groups, choices]   optional: another score, ``score.KIND.error`` its
-                                             standard error
+                                             standard error, ``score.KIND.curvature``
+                                             ([groups]) curvature by weights
 ``work.KIND``            []                  evaluation-equivalents a score took
 ======================== =================== ==============================================
 """
