@@ -39,6 +39,7 @@ SHARE_BAR, UNION_BAR = 0.94, 0.97
 FAVOURITE = "lss"
 FAMILIES = ("token", "conv", "all")
 SEEDS, TASK_SEEDS = 10, 3
+TASK_MARKS = (20, 40)
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def run(config: Mapping[str, Any]) -> Iterator[Figure]:
         return
     runs: list[Run] = []
     for table in _tables(options):
-        for done in _runs(TableArena(table), config, options):
+        for done in _runs(TableArena(table), config, options, max(MARKS)):
             runs.append(done)
             yield from _of_run(done)
         yield from _medians(table.name, [r for r in runs if r.space == table.name])
@@ -127,7 +128,9 @@ def _tables(options: Options) -> Iterator[Table]:
             yield Table.load(DATA / f"{name}.npz")
 
 
-def _runs(arena: Arena, config: Mapping[str, Any], options: Options) -> Iterator[Run]:
+def _runs(
+    arena: Arena, config: Mapping[str, Any], options: Options, evaluations: int
+) -> Iterator[Run]:
     """Every strategy with every seed; strategies the space has no scores for are left out."""
     for name in options.strategies:
         strategy = _strategy(name, config)
@@ -138,7 +141,7 @@ def _runs(arena: Arena, config: Mapping[str, Any], options: Options) -> Iterator
         except UsageError:
             continue
         for seed in options.seeds:
-            yield replay(name, _strategy(name, config), arena, seed, max(MARKS))
+            yield replay(name, _strategy(name, config), arena, seed, evaluations)
 
 
 def _strategy(name: str, config: Mapping[str, Any]) -> Strategy:
@@ -177,8 +180,8 @@ def _leads(space: str, runs: Sequence[Run]) -> Iterator[Figure]:
 
 def _large(config: Mapping[str, Any], options: Options) -> Iterator[Figure]:
     arena = TaskArena.of(config)
-    runs = list(_runs(arena, config, options))
-    for mark in MARKS:
+    runs = list(_runs(arena, config, options, max(TASK_MARKS)))
+    for mark in TASK_MARKS:
         best = arena.union([r.points[:mark] for r in runs])
         for name, own in _by_strategy(runs).items():
             shares = [arena.volume(r.points[:mark]) / best for r in own]

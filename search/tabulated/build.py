@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from hw_profiles.footprint import bops, size_bytes
 from quant.method import Method
 from quant.sensitivity.base import ScoreContext
+from quant.sensitivity.clado import PairTable
 from quant.sensitivity.shifts import logit_shifts
 from search.evaluate import Evaluator
 from search.tabulated.nets import DATA, NETS, tabulated_task, train
@@ -139,6 +140,8 @@ def score_arrays(evaluator: Evaluator) -> Arrays:
         arrays[f"score.{kind}.error"] = table.standard_error
         if table.curvature is not None:
             arrays[f"score.{kind}.curvature"] = table.curvature
+        if isinstance(table.surrogate, PairTable):
+            arrays[f"score.{kind}.form"] = table.surrogate.form
     return arrays
 
 

@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from quant.errors import DataError
 from quant.sensitivity.base import Score, ScoreTable
+from quant.sensitivity.clado import Clado, PairTable
+from quant.sensitivity.eigenvalue import TopEigenvalue
 from quant.sensitivity.hutchinson import Hutchinson
 from quant.sensitivity.sqnr import NoiseToSignal
 from quant.sensitivity.superposition import Superposition
@@ -23,6 +25,8 @@ Floats = npt.NDArray[np.float64]
 STORED: Mapping[str, Score] = {
     "sqnr": NoiseToSignal(),
     "hutchinson": Hutchinson(max_probes=8),
+    "eigenvalue": TopEigenvalue(max_steps=20),
+    "clado": Clado(),
 }
 """Scores written into tables; all others follow from the logit shifts."""
 FROM_SHIFTS = ("lss", "kl", "ce")
@@ -55,8 +59,16 @@ def score(table: Table, kind: str, rng: np.random.Generator | None) -> ScoreTabl
     error = np.asarray(table.arrays.get(f"score.{kind}.error", value * 0), dtype=np.float64)
     if rng is not None:
         value = np.maximum(value + error * rng.standard_normal(value.shape), 0.0)
-    curvature = table.arrays.get(f"score.{kind}.curvature")
-    return ScoreTable(kind, value, error, 0.0, work(table, kind), curvature=curvature)
+    form = table.arrays.get(f"score.{kind}.form")
+    return ScoreTable(
+        kind,
+        value,
+        error,
+        0.0,
+        work(table, kind),
+        surrogate=None if form is None else PairTable(table.float_ce, form.astype(np.float64)),
+        curvature=table.arrays.get(f"score.{kind}.curvature"),
+    )
 
 
 def work(table: Table, kind: str) -> float:

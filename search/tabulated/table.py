@@ -19,7 +19,9 @@ name                     shape               content
 ``labels``               [n]                 optional: classes of those samples
 ``score.KIND``           [groups, choices]   optional: another score, ``score.KIND.error`` its
                                              standard error, ``score.KIND.curvature``
-                                             ([groups]) curvature by weights
+                                             ([groups]) curvature by weights,
+                                             ``score.KIND.form`` ([groups, choices, groups,
+                                             choices]) pair effects
 ``work.KIND``            []                  evaluation-equivalents a score took
 ======================== =================== ==============================================
 """

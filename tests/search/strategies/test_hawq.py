@@ -3,8 +3,8 @@ import pytest
 
 from quant.errors import UsageError
 from quant.sensitivity.base import ScoreTable
-from search.solvers.problem import from_tables
 from search.solvers.front_dp import solve_front
+from search.solvers.problem import from_tables
 from search.strategies.base import SearchContext
 from search.strategies.hawq import HawqStrategy
 from tests.support.toy import ToyCosts, ToyJudge, toy_space
@@ -17,7 +17,7 @@ BITS = np.array([2, 3, 4])
 
 def table(curvature=CURVATURE):
     value = np.full((4, 4), np.nan)
-    value[:, :3] = CURVATURE[:, None] * 4.0 ** -BITS
+    value[:, :3] = CURVATURE[:, None] * 4.0**-BITS
     value[:, 3] = 0
     return ScoreTable("hutchinson", value, value * 0, 0.0, 1.0, curvature=curvature)
 
@@ -25,9 +25,7 @@ def table(curvature=CURVATURE):
 def asked(n=200, scores=None, metrics=("size_bytes",), **options):
     strategy = HawqStrategy(**options)
     scores = scores or {kind: table() for kind in strategy.needs()}
-    context = SearchContext(
-        SPACE, COSTS, scores, "ce", metrics, (), np.random.default_rng(0), n
-    )
+    context = SearchContext(SPACE, COSTS, scores, "ce", metrics, (), np.random.default_rng(0), n)
     strategy.start(context)
     codes = []
     while policies := strategy.ask(4):
@@ -53,7 +51,11 @@ def test_bits_follow_the_order_of_curvature_in_versions_1_and_2(version):
 
 
 def test_version_2_keeps_what_is_nondominated_among_monotone_assignments():
-    every = [c for c in np.ndindex(3, 3, 3, 3) if (np.diff(np.array(c)[np.argsort(CURVATURE)]) >= 0).all()]
+    every = [
+        c
+        for c in np.ndindex(3, 3, 3, 3)
+        if (np.diff(np.array(c)[np.argsort(CURVATURE)]) >= 0).all()
+    ]
     assert set(asked(version=2)) <= set(every)
     score, cost = (
         [t[range(4), c].sum() for c in every] for t in (table().value, COSTS.table("size_bytes"))
@@ -62,11 +64,15 @@ def test_version_2_keeps_what_is_nondominated_among_monotone_assignments():
         every[i]
         for i in range(len(every))
         if not any(
-            score[j] <= score[i] and cost[j] <= cost[i] and (score[j], cost[j]) != (score[i], cost[i])
+            score[j] <= score[i]
+            and cost[j] <= cost[i]
+            and (score[j], cost[j]) != (score[i], cost[i])
             for j in range(len(every))
         )
     }
-    assert len(asked(version=2)) == len({(score[every.index(c)], cost[every.index(c)]) for c in best})
+    assert len(asked(version=2)) == len(
+        {(score[every.index(c)], cost[every.index(c)]) for c in best}
+    )
 
 
 def test_version_3_finds_optima_of_the_additive_problem_only():

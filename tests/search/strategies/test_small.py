@@ -99,7 +99,10 @@ def test_clado_asks_for_the_front_of_its_quadratic():
     loss, cost = Quadratic().predict(every)["ce"], COSTS.costs(every)["size_bytes"]
     points = np.stack([loss, cost], axis=1)
     best = [p for p in points if not ((points <= p).all(axis=1) & (points < p).any(axis=1)).any()]
-    found = [(Quadratic().predict(np.array([c]))["ce"][0], COSTS.costs(np.array([c]))["size_bytes"][0]) for c in codes]
+    found = [
+        (Quadratic().predict(np.array([c]))["ce"][0], COSTS.costs(np.array([c]))["size_bytes"][0])
+        for c in codes
+    ]
     assert {tuple(p) for p in best} == set(found)
 
 
