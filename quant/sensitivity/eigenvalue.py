@@ -128,7 +128,8 @@ def _random(ctx: ScoreContext, layer: str) -> Tensor:
 
 
 def _unit(vector: Tensor) -> Tensor:
-    return vector / vector.norm()
+    unit: Tensor = vector / vector.norm()
+    return unit
 
 
 def _times(slope: Slope, vector: Tensor) -> Tensor:
@@ -142,4 +143,5 @@ def _times(slope: Slope, vector: Tensor) -> Tensor:
     except RuntimeError as cause:
         raise no_derivative(str(cause)) from cause
     (product,) = products
-    return torch.zeros_like(vector) if product is None else Tensor.detach(product)
+    result: Tensor = torch.zeros_like(vector) if product is None else product.detach()
+    return result

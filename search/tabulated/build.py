@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from hw_profiles.footprint import bops, size_bytes
 from quant.method import Method
-from quant.sensitivity.base import ScoreContext
+from quant.sensitivity.base import ScoreContext, padded
 from quant.sensitivity.clado import PairTable
 from quant.sensitivity.shifts import logit_shifts
 from search.evaluate import Evaluator
@@ -104,13 +104,13 @@ def _quality(logits: Tensor, labels: Tensor, reference: Tensor) -> tuple[float, 
 
 
 def cost_table(space: SearchSpace, metric: str) -> npt.NDArray[np.float64]:
-    """Additive cost ``[groups, choices]`` of searchable and baseline-only choices."""
+    """Additive cost ``[groups, choices]``, NaN-padded, of searchable and baseline-only choices."""
     of = {"size_bytes": size_bytes, "bops": bops}[metric]
 
     def cost(group: Group, choice: Choice) -> float:
         return float(sum(of(space.layer_named[name], choice) for name in group.layers))
 
-    return np.array([[cost(group, c) for c in group.all_choices] for group in space.groups])
+    return padded([[cost(group, c) for c in group.all_choices] for group in space.groups])
 
 
 def score_arrays(evaluator: Evaluator) -> Arrays:
