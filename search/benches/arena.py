@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from hw_profiles.cost import CostModel
 from quant.sensitivity.base import ScoreContext, ScoreTable
 from search.evaluate import Evaluator
+from search.fronts import reference_for
 from search.journal import JournalWriter
 from search.pareto import hypervolume
 from search.plan import load_task
@@ -71,10 +72,6 @@ class Arena(ABC):
     def volume(self, points: Floats) -> float:
         """Hypervolume of ``(ce, cost)`` points."""
         return hypervolume(points, self.reference)
-
-    def union(self, runs: Sequence[Floats]) -> float:
-        """Hypervolume of the points of all runs together."""
-        return self.volume(np.concatenate(list(runs)))
 
     @property
     @abstractmethod
@@ -191,6 +188,10 @@ class Remembering:
 class TaskArena(Arena):
     """A task with a space too large to tabulate; scores are computed when first asked for.
 
+    Attributes:
+        references: reference points by the name of the figure: the strict one of the tabulated
+            spaces, and the loss of guessing, as runs are reported.
+
     The cost is the size where only weights are chosen, and bit operations where activations are
     too: a size does not see those.
     """
@@ -206,6 +207,8 @@ class TaskArena(Arena):
         labels = evaluator.task.search.labels
         float_ce = float(F.nll_loss(evaluator.float_logprobs("search").double(), labels))
         self.reference = reference_point(space, self.costs, metric, float_ce)
+        guess = reference_for(space, self.costs, metric, "ce", float_ce, evaluator.task.classes)
+        self.references = {"union_share": self.reference, "union_share_guess": guess.point}
         self._tables: dict[str, ScoreTable] = {}
 
     @staticmethod

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import numpy as np
 from quant.errors import UsageError, unknown
 from search.benches.arena import Arena, Run, TableArena, TaskArena, replay
 from search.benches.base import Figure, figure
+from search.pareto import hypervolume
 from search.plan import build_strategy
 from search.strategies.base import Strategy
 from search.tabulated.build import tables
@@ -181,12 +183,13 @@ def _leads(space: str, runs: Sequence[Run]) -> Iterator[Figure]:
 def _large(config: Mapping[str, Any], options: Options) -> Iterator[Figure]:
     arena = TaskArena.of(config)
     runs = list(_runs(arena, config, options, max(TASK_MARKS)))
-    for mark in TASK_MARKS:
-        best = arena.union([r.points[:mark] for r in runs])
+    for (metric, point), mark in product(arena.references.items(), TASK_MARKS):
+        reference = np.array(point)
+        best = hypervolume(np.concatenate([r.points[:mark] for r in runs]), reference)
         for name, own in _by_strategy(runs).items():
-            shares = [arena.volume(r.points[:mark]) / best for r in own]
+            shares = [hypervolume(r.points[:mark], reference) / best for r in own]
             bar = UNION_BAR if name == FAVOURITE and mark == 40 else None
-            yield _share(f"{arena.name}/{name}@{mark}", shares, bar, "union_share")
+            yield _share(f"{arena.name}/{name}@{mark}", shares, bar, metric)
 
 
 def _by_strategy(runs: Sequence[Run]) -> dict[str, list[Run]]:

@@ -93,3 +93,20 @@ def test_settings_that_cannot_be_meant_are_refused(word, message):
     with pytest.raises(UsageError) as caught:
         strategies.read([word])
     assert message in str(caught.value)
+
+
+def test_a_task_too_large_to_tabulate_is_judged_against_all_that_was_found(monkeypatch):
+    from search.benches import arena as module
+    from search.tabulated.nets import tabulated_task
+
+    monkeypatch.setattr(module, "load_task", lambda settings: tabulated_task("mixer"))
+    monkeypatch.setattr(strategies, "TASK_MARKS", (5, 10))
+    words = ["task=digits_vit", "space=w2348_a48", "strategies=[additive,random]", "seeds=[0,1]"]
+    found = figures(*words)
+    assert {item.metric for item in found} == {"union_share", "union_share_guess"}
+    assert {item.case for item in found} == {
+        f"digits_vit-w2348_a48/{name}@{mark}" for name in ("additive", "random") for mark in (5, 10)
+    }
+    assert all(0 <= item.value <= 1 for item in found)
+    guess = [item.value for item in found if item.metric == "union_share_guess"]
+    assert min(guess) > 0
