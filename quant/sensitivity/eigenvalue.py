@@ -142,6 +142,8 @@ def _times(slope: Slope, vector: Tensor) -> Tensor:
         )
     except RuntimeError as cause:
         raise no_derivative(str(cause)) from cause
-    (product,) = products
-    result: Tensor = torch.zeros_like(vector) if product is None else product.detach()
+    product = products[0]
+    if product is None:
+        return torch.zeros_like(vector)
+    result: Tensor = product.detach()
     return result

@@ -216,7 +216,9 @@ class TaskArena(Arena):
         """The configured task and space; no latency is measured."""
         settings = Settings.from_dict({k: v for k, v in config.items() if k != "bench"})
         task = load_task(settings)
-        space = build_space(settings.space, trace(task.model, task.example_input))
+        space = build_space(
+            settings.space, trace(task.on_device.model, task.on_device.example_input)
+        )
         return TaskArena(Evaluator(task, space, settings.method), settings.study, config)
 
     @property

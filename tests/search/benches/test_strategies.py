@@ -105,7 +105,9 @@ def test_a_task_too_large_to_tabulate_is_judged_against_all_that_was_found(monke
     found = figures(*words)
     assert {item.metric for item in found} == {"union_share", "union_share_guess"}
     assert {item.case for item in found} == {
-        f"digits_vit-w2348_a48/{name}@{mark}" for name in ("additive", "random") for mark in (5, 10)
+        f"digits_vit-w2348_a48/{name}@{mark}"
+        for name in ("additive", "random")
+        for mark in (5, 10)
     }
     assert all(0 <= item.value <= 1 for item in found)
     guess = [item.value for item in found if item.metric == "union_share_guess"]
