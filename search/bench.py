@@ -22,6 +22,8 @@ Examples
   bitfront-bench evaluate task=digits_vit
   bitfront-bench ptq task=digits_resnet         # what each repair gains over plain rounding
   bitfront-bench latency                        # predicted against measured latency, five networks
+  bitfront-bench strategies                     # strategies against the true optimum
+  bitfront-bench strategies task=digits_resnet space=w2348_a48
   bitfront-bench evaluate > figures.jsonl       # JSON lines only; the table goes to stderr
 """
 
@@ -57,7 +59,9 @@ def _run(suite: str, overrides: Sequence[str]) -> None:
 
     module = importlib.import_module(f"search.benches.{suite}")
     print(f"{'case':40s} {'metric':28s} {'value':>9s}  95 % interval     bar", file=sys.stderr)
-    for item in module.run(compose_plain(overrides)):
+    # A suite with settings of its own reads them itself.
+    read = getattr(module, "read", compose_plain)
+    for item in module.run(read(overrides)):
         print(item.to_json(), flush=True)
         low, high = item.interval
         sign = "<=" if item.better == "lower" else ">="

@@ -118,13 +118,14 @@ def make_plan(settings: Settings, task: Task | None = None) -> Plan:
         build_strategy(name, config, settings.plugins)
         for name, config in settings.strategies.items()
     ]
-    assert strategies  # settings refuse an empty selection
     task = task or load_task(settings)
     devices = devices_of(settings)
     traced = trace(task.on_device.model, task.on_device.example_input)
     if traced.warning:
         say(f"warning: {traced.warning}")
     space = resolve_space(settings.space, traced, devices)
+    for strategy in strategies:
+        strategy.check(space)
     known = {device.name: _known(task, space, device) for device in devices}
     main = known[devices[0].name]
     if "latency_ms" in settings.objective.costs and len(devices) == 1:

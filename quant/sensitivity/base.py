@@ -88,6 +88,8 @@ class ScoreTable:
             counts 2.
         notes: what a reader should know about these numbers.
         surrogate: predicts whole policies, for scores that can.
+        curvature: of the loss in the weights of each group, ``float64[groups]``: mean trace or
+            top eigenvalue over parameters, for scores by Hessian.
     """
 
     kind: str
@@ -97,6 +99,7 @@ class ScoreTable:
     forward_equivalents: float
     notes: tuple[str, ...] = ()
     surrogate: Surrogate | None = None
+    curvature: Floats | None = None
 
 
 class Score(Protocol):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -79,7 +80,20 @@ class TopEigenvalue:
             notes.append(f"the tolerance of {self.tolerance:g} was not reached")
         work = steps * (3.0 + 4.0 * len(ctx.layers))
         seconds = time.perf_counter() - start
-        return ScoreTable(self.kind, table, table * 0, seconds, work, tuple(notes))
+        curvature = [
+            sum(max(values[layer], 0.0) for layer in group)
+            / max(sum(model.original(layer).numel() for layer in group), 1)
+            for group in ctx.groups
+        ]
+        return ScoreTable(
+            self.kind,
+            table,
+            table * 0,
+            seconds,
+            work,
+            tuple(notes),
+            curvature=np.array(curvature),
+        )
 
     def eigenvalues(
         self, ctx: ScoreContext, progress: Progress | None = None

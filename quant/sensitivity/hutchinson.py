@@ -14,13 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from quant.errors import UsageError, unknown
 from quant.model import LayerChoice, QuantizedModel
-from quant.sensitivity.base import Progress, ScoreContext, ScoreTable, padded
+from quant.sensitivity.base import Floats, Progress, ScoreContext, ScoreTable, padded
 from quant.sensitivity.blocks import Block, Loss, differentiable
 from quant.sensitivity.trace import TraceEstimate, quadratic_forms
 
@@ -98,6 +99,7 @@ class Hutchinson:
             time.perf_counter() - start,
             work,
             _notes(traces, self.tolerance),
+            curvature=_mean_traces(ctx, traces),
         )
 
     def traces(
@@ -175,6 +177,15 @@ def _score(
             total += max(trace.mean, 0.0) * error
             variance += (trace.standard_error * error) ** 2
     return total, math.sqrt(variance)
+
+
+def _mean_traces(ctx: ScoreContext, traces: Mapping[Block, TraceEstimate]) -> Floats:
+    """Trace by the weights of each group over their number, ``float64[groups]``."""
+    means = []
+    for group in ctx.groups:
+        total = sum(max(traces[Block(layer, "weight")].mean, 0.0) for layer in group)
+        means.append(total / max(sum(ctx.quantized.original(name).numel() for name in group), 1))
+    return np.array(means)
 
 
 def _notes(traces: Mapping[Block, TraceEstimate], tolerance: float) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from search.records import Result
 from search.solvers.front_dp import solve_front
 from search.solvers.order import bisection_order
-from search.solvers.problem import from_tables
 from search.strategies.base import Queue, SearchContext, Strategy
+from search.strategies.tables import problem
 from spaces.policy import Policy
 
 Codes = npt.NDArray[np.int64]
@@ -58,12 +58,5 @@ class AdditiveStrategy(Strategy):
 
     def _front(self, metric: str) -> list[Codes]:
         """Nondominated policies of (score, ``metric``) in the order of evaluation."""
-        space = self.context.space
-        problem = from_tables(
-            self.context.scores[self._score].value,
-            [self.context.costs.table(metric)],
-            space.sizes,
-            [group.name for group in space.groups],
-        )
-        front = solve_front(problem)
+        front = solve_front(problem(self.context, self._score, metric))
         return [front.policy(index) for index in bisection_order(len(front))]

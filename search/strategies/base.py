@@ -3,6 +3,7 @@
 A strategy proposes policies and learns from results. The study loop drives it::
 
     strategy = Strategy(**options)          # options from conf/strategy/<name>.yaml
+    strategy.check(space)                   # refuses before time is spent
     strategy.needs()                        # score kinds, computed once for all trials
     strategy.start(context)                 # space, costs, scores, a seeded generator
     while budget is left:
@@ -78,6 +79,13 @@ class Strategy(ABC):
     def needs(self) -> frozenset[str]:
         """Score kinds this strategy reads from its context."""
         return frozenset()
+
+    def check(self, space: SearchSpace) -> None:  # noqa: B027 - optional
+        """Refuses a space it cannot search, before any time is spent.
+
+        Raises:
+            UsageError: says why and what to do instead.
+        """
 
     def start(self, context: SearchContext) -> None:
         """Receives the context; called once, before the first ask."""
