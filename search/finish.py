@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from quant.sensitivity.base import ScoreTable
+from quant.sensitivity.superposition import Superposition
 from search import files, fronts
 from search.evaluate import Evaluator
 from search.plan import Plan
@@ -20,11 +22,17 @@ from search.table import candidate_table
 from spaces.constraints import feasible_mask
 
 
-def finish(plan: Plan, evaluator: Evaluator, run_dir: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+def finish(
+    plan: Plan,
+    evaluator: Evaluator,
+    run_dir: Path,
+    scores: Mapping[str, ScoreTable] | None = None,
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """Merges journals, computes fronts, reads the test split once, writes the records."""
     lines = read_journals(run_dir / "trials")
     table = candidate_table(lines, plan.space, plan.costs)
     front = build_front(plan, table, lines)
+    add_front_probabilities(front, scores or {})
     _read_test_split(plan, evaluator, front)
     files.write_table(run_dir / "trials.parquet", table)
     (run_dir / "policies").mkdir(exist_ok=True)
@@ -94,6 +102,31 @@ def build_front(plan: Plan, table: pd.DataFrame, lines: list[JournalLine]) -> di
     result["regret"] = regret(table, result["fronts"], result["reference"], objective.quality)
     result["policies"] = {ids[row]: _entry(table.iloc[row]) for row in sorted(shown)}
     return result
+
+
+def add_front_probabilities(front: dict[str, Any], scores: Mapping[str, ScoreTable]) -> None:
+    """Adds ``front_probability`` to front policies where a score predicts whole policies.
+
+    The calibration samples are drawn again and again; the share of draws in which a policy stays
+    nondominated among its front says how sure its place is. No forward pass is needed.
+    """
+    surrogates = (table.surrogate for table in scores.values())
+    surrogate = next((item for item in surrogates if isinstance(item, Superposition)), None)
+    quality = front["quality"] if surrogate and surrogate.labels is not None else "kl"
+    if surrogate is None or quality == "accuracy":
+        return
+    for metric, members in front["fronts"].items():
+        items = [front["policies"][policy_id] for policy_id in members]
+        if not items:
+            continue
+        probability = surrogate.front_probability(
+            np.array([decode_codes(item["codes"]) for item in items]),
+            np.array([item[metric] for item in items], dtype=np.float64),
+            np.random.default_rng(0),
+            quality,
+        )
+        for item, share in zip(items, probability, strict=True):
+            item.setdefault("front_probability", {})[metric] = float(share)
 
 
 def regret(

@@ -105,7 +105,7 @@ def _run(plan: Plan, run_dir: Path, manifest: dict[str, Any]) -> Outcome:
     for trial, error in errors.items():
         say(f"trial {trial} failed: {error}")
         log.error("trial %s failed: %s", trial, error)
-    front, table = finish(plan, evaluator, run_dir)
+    front, table = finish(plan, evaluator, run_dir, scores)
     log.info("%d candidates, %d failed", len(table), int((table["status"] != "ok").sum()))
     exit_code = INTERRUPTED.get(stop.signal_number, 0) if stop() else 0
     manifest |= {
