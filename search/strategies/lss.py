@@ -46,13 +46,42 @@ MARGIN = 0.05
 
 @dataclass
 class Pool:
-    """Candidates: codes ``int[P, groups]``, and of each the costs and both predictions."""
+    """Candidates, in the order they were found.
+
+    Attributes:
+        codes: ``int[P, groups]``.
+        cost: ``float[P, metrics]``.
+        predicted: log-loss by the surrogate, ``float[P]``.
+        opinion: by how much its second opinion differs, ``float[P]``.
+        row: position of codes that were ever looked at; -1 for infeasible ones.
+    """
 
     codes: Codes
     cost: Floats
     predicted: Floats
     opinion: Floats
-    known: set[bytes] = field(default_factory=set)
+    row: dict[bytes, int] = field(default_factory=dict)
+
+    @staticmethod
+    def empty(groups: int, metrics: int) -> Pool:
+        """A pool without candidates."""
+        none = np.empty(0)
+        return Pool(np.empty((0, groups), np.int64), np.empty((0, metrics)), none, none)
+
+    def unseen(self, codes: Codes) -> Codes:
+        """Those of ``codes[P, groups]`` that were never looked at, each once."""
+        fresh = [row for row in np.unique(codes, axis=0) if row.tobytes() not in self.row]
+        self.row.update((row.tobytes(), -1) for row in fresh)
+        return np.array(fresh, dtype=np.int64).reshape(-1, self.codes.shape[1])
+
+    def add(self, codes: Codes, cost: Floats, predicted: Floats, opinion: Floats) -> None:
+        """Appends candidates."""
+        places = range(len(self.codes), len(self.codes) + len(codes))
+        self.row.update((row.tobytes(), place) for row, place in zip(codes, places, strict=True))
+        self.codes = np.concatenate([self.codes, codes])
+        self.cost = np.concatenate([self.cost, cost])
+        self.predicted = np.concatenate([self.predicted, predicted])
+        self.opinion = np.concatenate([self.opinion, opinion])
 
 
 class LssStrategy(Strategy):
@@ -92,13 +121,11 @@ class LssStrategy(Strategy):
         self._tables = [cost_table(context, metric) for metric in context.cost_metrics]
         begin = starts(context, self._score)
         self._float_loss = self._loss_of_float(np.concatenate(begin))
-        groups = len(context.space.groups)
-        empty = np.empty((0, len(context.cost_metrics)))
-        self._pool = Pool(np.empty((0, groups), np.int64), empty, np.empty(0), np.empty(0))
-        self._row: dict[bytes, int] = {}
+        self._pool = Pool.empty(len(context.space.groups), len(context.cost_metrics))
         self._rows: list[int] = []
         self._losses: list[float] = []
         fronts = [self._refined(axis, points) for axis, points in enumerate(begin)]
+        self._worst = max(float(front.loss.max()) for front in fronts)
         self._opening = self._open(fronts)
 
     def ask(self, n: int) -> list[Policy]:
@@ -166,29 +193,17 @@ class LssStrategy(Strategy):
             index = next(orders[turn % len(fronts)], None)
             if index is not None:
                 codes = fronts[turn % len(fronts)].codes[index]
-                rows[self._row[codes.tobytes()]] = None
-        self._worst = max(float(front.loss.max()) for front in fronts)
+                rows[self._pool.row[codes.tobytes()]] = None
         return list(rows)
 
     def _add(self, codes: Codes) -> None:
         """Puts feasible policies into the pool, each once."""
-        pool, context = self._pool, self.context
-        fresh = [row for row in np.unique(codes, axis=0) if row.tobytes() not in pool.known]
-        if not fresh:
-            return
-        pool.known.update(row.tobytes() for row in fresh)
-        new = np.stack(fresh)
-        new = new[context.feasible(new)]
-        predicted, opinion = self._predict(new)
-        costs = context.costs.costs(new)
-        begin = len(pool.codes)
-        self._row.update({row.tobytes(): begin + i for i, row in enumerate(new)})
-        pool.codes = np.concatenate([pool.codes, new])
-        pool.cost = np.concatenate(
-            [pool.cost, np.stack([costs[name] for name in context.cost_metrics], axis=1)]
-        )
-        pool.predicted = np.concatenate([pool.predicted, predicted])
-        pool.opinion = np.concatenate([pool.opinion, opinion])
+        new = self._pool.unseen(codes)
+        new = new[self.context.feasible(new)] if len(new) else new
+        if len(new):
+            costs = self.context.costs.costs(new)
+            cost = np.stack([costs[name] for name in self.context.cost_metrics], axis=1)
+            self._pool.add(new, cost, *self._predict(new))
 
     def _most_promising(self, n: int) -> list[int]:
         """Rows of largest expected gain; each is taken for what it is expected to be."""

@@ -183,7 +183,7 @@ def reference_point(space: SearchSpace, costs: CostModel, metric: str, float_ce:
     """``(ce, cost)`` beyond which a policy counts for nothing when strategies are compared.
 
     The loss is :data:`WORST` times the float model's: against the loss of guessing, as runs are
-    reported, nearly any front scores above .98 and no strategy can be told from another.
+    reported, every strategy with a score comes to about .99 and none can be told from another.
     """
     low, high = cost_range(space, costs, metric)
     return np.array([WORST * float_ce, high + MARGIN * (high - low)])
