@@ -19,6 +19,7 @@ from search.settings import Settings
 from search.strategies.base import Strategy
 from search.targets import build
 from search.tasks.base import Task
+from search.tasks.synthetic import with_calibration
 from spaces.baselines import float_codes
 from spaces.build import build_space
 from spaces.constraints import Constraint, check_feasible
@@ -97,7 +98,7 @@ def make_plan(settings: Settings, task: Task | None = None) -> Plan:
         for name, config in settings.strategies.items()
     ]
     assert strategies  # settings refuse an empty selection
-    task = task or load_task(settings)
+    task = with_calibration(task or load_task(settings), settings.method)
     device = _device(settings)
     backend = load_backend(device)
     traced = trace(task.model, task.example_input)
