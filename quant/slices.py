@@ -81,6 +81,11 @@ class SliceLayout:
         return min(self.group_size, self.channels)
 
     @property
+    def bands(self) -> int:
+        """Slices of the whole weight with granularity ROWS."""
+        return -(-self.channels // self.rows) if self.rows else 0
+
+    @property
     def per_channel(self) -> int:
         """Slices per output channel (1 for tensor granularity as well)."""
         if self.granularity is not Granularity.GROUP or not self.width:
@@ -113,7 +118,7 @@ class SliceLayout:
         if self.granularity is Granularity.ROWS:
             missing = -self.channels % max(self.rows, 1)
             padded = torch.nn.functional.pad(rows, (0, 0, 0, missing)) if missing else rows
-            return padded.reshape(-1, self.width)
+            return padded.reshape(self.bands, self.width)
         padding = self.per_channel * self.width - self.inputs
         padded = torch.nn.functional.pad(rows, (0, padding)) if padding else rows
         return padded.reshape(self.channels * self.per_channel, self.width)
@@ -124,7 +129,7 @@ class SliceLayout:
             slices = slices.reshape(self.channels, self.per_channel * self.width)
             slices = slices[:, : self.inputs]
         if self.granularity is Granularity.ROWS:
-            slices = slices.reshape(-1, self.inputs)[: self.channels]
+            slices = slices.reshape(self.bands * self.rows, self.inputs)[: self.channels]
         if not self.transposed:
             return slices.reshape(self.shape)
         incoming, outgoing = self.shape[0] // self.groups, self.shape[1]

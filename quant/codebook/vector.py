@@ -83,15 +83,16 @@ def vectors(weight: Tensor, layout: SliceLayout, fmt: Format) -> Tensor:
     """``[M, vectors, dim]``: all vectors for one codebook, or those of each place apart."""
     rows = layout.slice(weight)
     padded = torch.nn.functional.pad(rows, (0, -rows.shape[1] % fmt.dim))
-    parts = padded.reshape(len(rows), -1, fmt.dim)
-    return parts.reshape(1, -1, fmt.dim) if fmt.kind == "vq" else parts.transpose(0, 1)
+    parts = padded.reshape(len(rows), padded.shape[1] // fmt.dim, fmt.dim)
+    return parts.flatten(0, 1)[None] if fmt.kind == "vq" else parts.transpose(0, 1)
 
 
 def weight_of(parts: Tensor, layout: SliceLayout, fmt: Format) -> Tensor:
     """The inverse of :func:`vectors`, padding dropped."""
     if fmt.kind != "vq":
         parts = parts.transpose(0, 1)
-    rows = parts.reshape(layout.channels, -1)[:, : layout.inputs]
+    width = -(-layout.inputs // fmt.dim) * fmt.dim
+    rows = parts.reshape(layout.channels, width)[:, : layout.inputs]
     return layout.unslice(rows)
 
 
@@ -128,6 +129,8 @@ def kmeans_vectors(points: Tensor, weights: Tensor, count: int, rounds: int = _R
 
 def nearest_word(points: Tensor, words: Tensor) -> Tensor:
     """Number of the nearest word of every point, ``[M, n]``, int64."""
+    if not points.numel():
+        return torch.zeros(points.shape[:2], dtype=torch.int64)
     step = max(1, _CHUNK // max(1, words.shape[0] * words.shape[1]))
     parts = [torch.cdist(part, words).argmin(2) for part in torch.split(points, step, 1)]
     return torch.cat(parts, dim=1)

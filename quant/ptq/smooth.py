@@ -29,12 +29,14 @@ def smooth(model: nn.Module, batches: Iterable[Tensor], alpha: float = ALPHA) ->
         alpha: 0 leaves the weights' ranges even, 1 the activations'.
 
     Returns:
-        Names of the layers whose input was smoothed; none without a traceable graph.
+        Names of the layers whose input was smoothed; none without a traceable graph or data.
     """
     sites = _sites(model)
     names = [name for _, followers in sites for name in followers]
     peaks = _peaks(model, names, batches)
     for maker, followers in sites:
+        if any(name not in peaks for name in followers):
+            continue  # no data came this way
         layers = [model.get_submodule(name) for name in followers]
         scale = migration(
             torch.stack([peaks[name] for name in followers]).amax(0),
@@ -46,7 +48,7 @@ def smooth(model: nn.Module, batches: Iterable[Tensor], alpha: float = ALPHA) ->
             assert isinstance(layer, (*CONVS, nn.Linear))
             sides = [1] * (layer.weight.dim() - 2)
             replace_tensor(layer, "weight", layer.weight * scale.reshape(1, -1, *sides))
-    return names
+    return [name for name in names if name in peaks]
 
 
 def migration(activation: Tensor, weight: Tensor, alpha: float) -> Tensor:
@@ -95,6 +97,8 @@ def _peaks(
     found: dict[str, Tensor] = {}
 
     def record(name: str, module: nn.Module, x: Tensor) -> None:
+        if not x.numel():
+            return
         axis = x.dim() - 1 if isinstance(module, nn.Linear) else x.dim() - _sides(module) - 1
         peak = x.detach().abs().movedim(axis, 0).flatten(1).amax(1)
         found[name] = torch.maximum(found[name], peak) if name in found else peak

@@ -122,11 +122,13 @@ def _classes(model: nn.Module, shape: tuple[int, ...]) -> int:
 
 
 @torch.no_grad()
-def _seeded(net: nn.Module, generator: torch.Generator) -> nn.Module:
-    """Draws the weights anew, from the generator that was passed in."""
-    for parameter in net.parameters():
-        if parameter.dim() > 1:
-            fan = parameter[0].numel()
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) / math.sqrt(fan))
-    net.embed.weight.copy_(torch.randn(net.embed.weight.shape, generator=generator))  # type: ignore[union-attr, operator, arg-type]
+def _seeded(net: Generator, generator: torch.Generator) -> Generator:
+    """Draws the weights anew, from the generator that was passed in; biases are 0."""
+    for name, parameter in net.named_parameters():
+        if name.endswith("bias"):
+            parameter.zero_()
+        elif parameter.dim() > 1:
+            wide = name.startswith("embed")
+            scale = 1.0 if wide else math.sqrt(parameter[0].numel())
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / scale)
     return net
