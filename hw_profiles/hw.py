@@ -24,7 +24,9 @@ class HwConfig:
         threads: threads of the runtime.
         batch: samples per call.
         rounds: interleaved measuring rounds, at least 10.
-        seed: order of the kernels within rounds, and their random weights.
+        seed: order of the kernels within rounds, their random weights, and the policies drawn
+            for the end-to-end check.
+        check: ask the runtime for its conversions and measure whole policies end to end once.
     """
 
     name: str = "this"
@@ -35,6 +37,7 @@ class HwConfig:
     batch: int = 1
     rounds: int = 12
     seed: int = 0
+    check: bool = True
 
     def __post_init__(self) -> None:
         self._at_least("batch", 1)

@@ -18,7 +18,7 @@ def layer_key(
 ) -> EntryKey:
     """Key of the kernel that ``layer`` runs when it takes ``choice`` (unpacked where needed)."""
     kernel = backend.runs_as(layer, choice)
-    edge_in, edge_out = backend.edges(kernel)
+    edge_in, edge_out = backend.edges(layer, kernel)
     return EntryKey(
         op=layer.op,
         weight_shape=layer.weight_shape,

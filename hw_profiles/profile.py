@@ -21,7 +21,8 @@ from typing import Any
 from hw_profiles.device import Device
 from quant.errors import ProfileError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 2 added ``nodes``; version 1 is read as a table without them."""
 PROVENANCES = ("measured", "interpolated", "simulated", "published")
 Shape = tuple[int, ...]
 
@@ -78,7 +79,8 @@ class Entry:
 
     Attributes:
         key: what was timed.
-        latency_ms: time of one call without call overhead, milliseconds.
+        latency_ms: time of one call without call overhead and without the layout conversions
+            that only an isolated layer needs, milliseconds.
         spread: interquartile range over rounds divided by the median.
         rounds: number of rounds behind ``latency_ms``.
         statistic: ``"p20"`` or ``"median"`` over rounds (other words for imported tables).
@@ -101,6 +103,31 @@ class Entry:
     wall_ratio: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class NodeEntry:
+    """Time of one node of a runtime's optimised graph.
+
+    Attributes:
+        id: hash of ``text``.
+        text: op, attributes, types and shapes, as the runtime executed them.
+        latency_ms: time of one call without call overhead, milliseconds.
+        spread: interquartile range over rounds divided by the median.
+        rounds: number of rounds behind ``latency_ms``.
+        statistic: ``"p20"`` or ``"median"`` over rounds.
+        reference_ms: time of the reference kernel in the same rounds.
+        wall_ratio: wall over CPU time, median of rounds.
+    """
+
+    id: str
+    text: str
+    latency_ms: float
+    spread: float = 0.0
+    rounds: int = 0
+    statistic: str = ""
+    reference_ms: float = 0.0
+    wall_ratio: float = 1.0
+
+
 @dataclass(frozen=True)
 class Profile:
     """Every known kernel time of one device and runtime version.
@@ -114,6 +141,7 @@ class Profile:
         entries: the table; keys are unique.
         protocol: how it was measured (clock, rounds, statistic, ...), for people.
         name: what a report calls it.
+        nodes: times of single nodes of optimised graphs, what whole networks are summed from.
     """
 
     device: Device
@@ -124,9 +152,12 @@ class Profile:
     entries: tuple[Entry, ...] = ()
     protocol: Mapping[str, Any] = field(default_factory=dict)
     name: str = "this"
+    nodes: tuple[NodeEntry, ...] = ()
 
     def __post_init__(self) -> None:
         _check_entries(self.entries, self.name)
+        for node in self.nodes:
+            _check_times(node, node.text, self.name)
 
     @cached_property
     def by_key(self) -> Mapping[EntryKey, Entry]:
@@ -134,14 +165,22 @@ class Profile:
         return {entry.key: entry for entry in self.entries}
 
     @cached_property
+    def node_ms(self) -> Mapping[str, float]:
+        """Time of each known node by id."""
+        return {node.id: node.latency_ms for node in self.nodes}
+
+    @cached_property
     def hash(self) -> str:
         """First 16 hex digits of the SHA-256 of the content; independent of entry order."""
         return _digest(_content(self))
 
-    def merged(self, entries: Iterable[Entry], date: str) -> Profile:
-        """Returns the profile with ``entries`` added; an entry of a known key is replaced."""
+    def merged(
+        self, entries: Iterable[Entry], date: str, nodes: Iterable[NodeEntry] = ()
+    ) -> Profile:
+        """Returns the profile with entries and nodes added; those already known are replaced."""
         table = {**self.by_key, **{entry.key: entry for entry in entries}}
-        return replace(self, entries=tuple(table.values()), date=date)
+        timed = {node.id: node for node in (*self.nodes, *nodes)}
+        return replace(self, entries=tuple(table.values()), nodes=tuple(timed.values()), date=date)
 
     def require_device(self, device: Device, *, where: str = "") -> None:
         """Refuses a table measured on a machine with other kernels.
@@ -161,16 +200,21 @@ class Profile:
 
     def save(self, path: Path) -> None:
         """Writes the profile atomically as JSON; parent directories are created."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({**_content(self), "hash": self.hash}, indent=1)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "w") as file:
-                file.write(text + "\n")
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_atomic(path, text + "\n")
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Writes a file that readers see whole or not at all; parent directories are created."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def load_profile(path: Path) -> Profile:
@@ -194,8 +238,9 @@ def load_profile(path: Path) -> Profile:
         profile = _from_content(data)
     except (KeyError, TypeError, AttributeError) as cause:
         raise _damaged(path, f"field {cause} is missing or malformed") from cause
-    if data.get("hash") != profile.hash:
-        raise _damaged(path, f"its hash is {data.get('hash')}, its content gives {profile.hash}")
+    found = _digest({name: value for name, value in data.items() if name != "hash"})
+    if data.get("hash") != found:
+        raise _damaged(path, f"its hash is {data.get('hash')}, its content gives {found}")
     return profile
 
 
@@ -238,6 +283,7 @@ def _content(profile: Profile) -> dict[str, Any]:
         "date": profile.date,
         "protocol": dict(profile.protocol),
         "entries": entries,
+        "nodes": sorted((_plain(node) for node in profile.nodes), key=_canonical),
     }
 
 
@@ -247,11 +293,13 @@ def _from_content(data: Mapping[str, Any]) -> Profile:
         for item in data["entries"]
     )
     names = {item.name for item in fields(Profile)}
-    rest = {name: data[name] for name in names - {"device", "entries"}}
-    return Profile(device=Device(**_tupled(data["device"])), entries=entries, **rest)
+    rest = {name: data[name] for name in names - {"device", "entries", "nodes"}}
+    nodes = tuple(NodeEntry(**item) for item in data.get("nodes", ()))
+    device = Device(**_tupled(data["device"]))
+    return Profile(device=device, entries=entries, nodes=nodes, **rest)
 
 
-def _plain(item: Device | Entry) -> dict[str, Any]:
+def _plain(item: Device | Entry | NodeEntry) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(json.dumps(asdict(item)))
     return plain
 
@@ -282,16 +330,20 @@ def _check_entries(entries: tuple[Entry, ...], where: str) -> None:
         )
 
 
-def _check_entry(entry: Entry, where: str) -> None:
+def _check_times(entry: Entry | NodeEntry, what: str, where: str) -> None:
     for name in ("latency_ms", "spread", "reference_ms", "wall_ratio"):
         value = getattr(entry, name)
         if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
             raise ProfileError(
-                f"{name} is {value} for {entry.key}",
+                f"{name} is {value} for {what}",
                 where=where,
                 expected="a finite number, not negative",
                 fix="measure the entry again, or remove the row",
             )
+
+
+def _check_entry(entry: Entry, where: str) -> None:
+    _check_times(entry, str(entry.key), where)
     if entry.provenance not in PROVENANCES:
         raise ProfileError(
             f"provenance '{entry.provenance}' of {entry.key} is unknown",

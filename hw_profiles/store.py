@@ -58,17 +58,23 @@ def load_or_measure(
         f"({backend.name} {backend.version}); the table is kept in the cache"
     )
     start = time.perf_counter()
-    entries = backend.measure(missing, progress)
+    measured = backend.measure(missing, progress)
     # Read again: another process may have added entries while this one measured.
-    profile = _cached_profile(path, backend, device, hw).merged(entries, _now())
+    profile = _cached_profile(path, backend, device, hw)
+    profile = profile.merged(measured.entries, now(), measured.nodes)
     profile.save(path)
     return profile, time.perf_counter() - start
 
 
+def device_mark(device: Device) -> str:
+    """Eight hex digits that tell devices with other kernels apart."""
+    kernels = f"{device.name}|{device.arch}|{','.join(device.cpu_flags)}"
+    return hashlib.sha256(kernels.encode()).hexdigest()[:8]
+
+
 def cached_path(backend: Backend, device: Device, hw: HwConfig) -> Path:
     """File of the table of one device, runtime version and thread count."""
-    kernels = f"{device.name}|{device.arch}|{','.join(device.cpu_flags)}"
-    mark = hashlib.sha256(kernels.encode()).hexdigest()[:8]
+    mark = device_mark(device)
     slug = re.sub(r"[^a-z0-9]+", "-", device.name.lower()).strip("-")[:40]
     name = f"{backend.name}-{backend.version}-{slug}-{mark}-t{hw.threads}.json"
     return cache_dir() / "profiles" / name
@@ -89,7 +95,7 @@ def _cached_profile(path: Path, backend: Backend, device: Device, hw: HwConfig) 
         runtime=backend.name,
         runtime_version=backend.version,
         threads=hw.threads,
-        date=_now(),
+        date=now(),
         protocol=backend.protocol,
         name=hw.name,
     )
@@ -113,5 +119,6 @@ def _named_profile(hw: HwConfig, device: Device) -> Profile:
     return profile
 
 
-def _now() -> str:
+def now() -> str:
+    """Current time in UTC, ISO 8601."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

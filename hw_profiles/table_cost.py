@@ -1,29 +1,28 @@
 """The additive cost model of search: table look-ups plus the conversions between layers.
 
-Latency of a policy = sum of kernel times + one quantize term for every layer that takes an
-integer tensor which is not there yet + one dequantize term for every layer whose integer
-output somebody needs in float.
+Latency of a policy = intercept + slope x (sum of kernel times + conversions). Conversions come
+from the runtime's own graphs where it can be asked (:mod:`hw_profiles.conversions`), else from
+rules (:mod:`hw_profiles.edges`) with intercept 0 and slope 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from hw_profiles import footprint
 from hw_profiles.backends.base import Backend
 from hw_profiles.cost import Codes, Floats
+from hw_profiles.edges import EdgeModel
+from hw_profiles.fitted import spread
 from hw_profiles.keys import (
-    FLOAT_EDGE,
     choices_by_layer,
-    dequantize_key,
     layer_key,
     layers_missing,
     missing_keys,
-    quantize_key,
 )
 from hw_profiles.profile import Profile
 from quant.errors import ProfileError
@@ -31,33 +30,74 @@ from spaces.choices import Choice
 from spaces.layers import LayerSpec
 from spaces.space import SearchSpace
 
-Bools = npt.NDArray[np.bool_]
 Cost = Callable[[LayerSpec, Choice], float]
 METRICS = ("size_bytes", "bops", "latency_ms")
-CHUNK = 1 << 14
+
+
+@dataclass(frozen=True)
+class Edges:
+    """What stands between the layers of a space, in milliseconds.
+
+    Attributes:
+        latency_ms: of policies ``int[P, groups]``, ``float[P]``.
+        unary_ms: share of each choice of each group, ``float[groups, most choices]``.
+        rest_ms: the same for every policy; spread over the groups of the table.
+        intercept_ms: added to every policy after ``slope``, likewise.
+        slope: factor on table and conversions.
+        evidence: what is known of the prediction's error, for the provenance.
+    """
+
+    latency_ms: Callable[[Codes], Floats]
+    unary_ms: Floats | float = 0.0
+    rest_ms: float = 0.0
+    intercept_ms: float = 0.0
+    slope: float = 1.0
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build_cost_model(
-    space: SearchSpace, profile: Profile, backend: Backend, batch: int = 1
+    space: SearchSpace,
+    profile: Profile,
+    backend: Backend,
+    batch: int = 1,
+    edges: Edges | None = None,
 ) -> TableCostModel:
     """Joins a space with a profile that covers it.
+
+    Args:
+        space: what can be chosen.
+        profile: table of the device.
+        backend: tells which kernels choices run as.
+        batch: samples per call.
+        edges: fitted conversions; by rule when absent.
 
     Raises:
         ProfileError: entries are missing; lists the layers and the command that measures them.
     """
-    threads = profile.threads
     require_coverage(space, profile, backend, batch)
+    if edges is None:
+        edges = Edges(EdgeModel.build(space, profile, backend, batch).latency_ms)
+    tables = group_tables(space, profile, backend, batch)
+    scaled = edges.slope * (tables["latency_ms"] + edges.unary_ms)
+    tables["latency_ms"] = spread(scaled, edges.slope * edges.rest_ms + edges.intercept_ms)
+    provenance = _provenance(space, profile, backend, batch)
+    provenance["latency_ms"] |= edges.evidence
+    return TableCostModel(tables, edges, provenance)
+
+
+def group_tables(
+    space: SearchSpace, profile: Profile, backend: Backend, batch: int = 1
+) -> dict[str, Floats]:
+    """Additive costs ``{metric: float[groups, most choices]}`` without conversions."""
 
     def latency(layer: LayerSpec, choice: Choice) -> float:
-        return profile.by_key[layer_key(backend, layer, choice, batch, threads)].latency_ms
+        return profile.by_key[layer_key(backend, layer, choice, batch, profile.threads)].latency_ms
 
-    tables = {
+    return {
         "size_bytes": _group_table(space, footprint.size_bytes),
         "bops": _group_table(space, footprint.bops),
         "latency_ms": _group_table(space, latency),
     }
-    edges = EdgeModel.build(space, profile, backend, batch)
-    return TableCostModel(tables, edges, _provenance(space, profile, backend, batch))
 
 
 def require_coverage(
@@ -88,7 +128,7 @@ class TableCostModel:
     metrics = METRICS
 
     def __init__(
-        self, tables: Mapping[str, Floats], edges: EdgeModel, provenance: Mapping[str, Any]
+        self, tables: Mapping[str, Floats], edges: Edges, provenance: Mapping[str, Any]
     ) -> None:
         """Keeps ``tables[metric]``, ``float[groups, max choices]``, and the edge terms."""
         self._tables = dict(tables)
@@ -100,8 +140,8 @@ class TableCostModel:
         return self._tables[metric]
 
     def edge_ms(self, codes: Codes) -> Floats:
-        """Conversions between layers for policies ``int[P, groups]``, ``float[P]``, ms."""
-        return self._edges.latency_ms(np.atleast_2d(codes))
+        """What is not in the table, for policies ``int[P, groups]``, ``float[P]``, ms."""
+        return self._edges.slope * self._edges.latency_ms(np.atleast_2d(codes))
 
     def costs(self, codes: Codes) -> dict[str, Floats]:
         """Costs of policies ``int[P, groups]`` as ``{metric: float[P]}``, edge terms included."""
@@ -114,125 +154,6 @@ class TableCostModel:
     def provenance(self) -> Mapping[str, Any]:
         """Where each metric comes from, and which choices are storage only."""
         return self._provenance
-
-
-class EdgeModel:
-    """Conversion terms of a space.
-
-    A layer's input is *taken* as integers when the layer wants integers and all its producers
-    hand out integers. A layer that wants integers and does not get them pays one quantize term
-    of its input's shape; layers of the same producers share it. A layer that hands out integers
-    pays one dequantize term of its output's shape when some consumer does not take them, or when
-    no layer is known to consume it (the model's output, or a float-only op).
-    """
-
-    def __init__(
-        self,
-        integer: Bools,
-        group_of: Codes,
-        producers: Codes,
-        consumers: Codes,
-        twins: Codes,
-        quantize_ms: Floats,
-        dequantize_ms: Floats,
-    ) -> None:
-        """Keeps the index arrays.
-
-        Args:
-            integer: whether a layer's choice has integer edges, ``bool[layers, max choices]``.
-            group_of: group of each layer, ``int[layers]``.
-            producers: layer indices, ``int[layers, most producers]``; unused places hold
-                ``layers`` (always integer), float sources hold ``layers + 1`` (never integer).
-            consumers: layer indices ``int[layers, most consumers]``; unused places hold
-                ``layers`` (always taken), and a layer without consumers holds ``layers + 1``.
-            twins: first layer that reads the same tensor, ``int[layers]``.
-            quantize_ms: quantize term of each layer's input, ``float[layers]``.
-            dequantize_ms: dequantize term of each layer's output, ``float[layers]``.
-        """
-        self.integer, self.group_of, self.twins = integer, group_of, twins
-        self.producers, self.consumers = producers, consumers
-        self.quantize_ms, self.dequantize_ms = quantize_ms, dequantize_ms
-
-    @staticmethod
-    def build(space: SearchSpace, profile: Profile, backend: Backend, batch: int) -> EdgeModel:
-        """Reads edge types from the backend and conversion times from the profile."""
-        index = {layer.name: i for i, layer in enumerate(space.layers)}
-        width = max(len(group.all_choices) for group in space.groups)
-        integer = np.zeros((len(index), width), dtype=np.bool_)
-        quantize, dequantize = np.zeros(len(index)), np.zeros(len(index))
-        for layer, choice in choices_by_layer(space):
-            i = index[layer.name]
-            edge_in, edge_out = backend.edges(backend.runs_as(layer, choice))
-            if FLOAT_EDGE in (edge_in, edge_out):
-                continue
-            options = space.groups[space.group_of[layer.name]].all_choices
-            integer[i, options.index(choice)] = True
-            args = (batch, profile.threads)
-            q_key = quantize_key(layer.input_shape, edge_in, *args)
-            dq_key = dequantize_key(layer.output_shape, edge_out, *args)
-            quantize[i] = profile.by_key[q_key].latency_ms
-            dequantize[i] = profile.by_key[dq_key].latency_ms
-        return EdgeModel(
-            integer,
-            np.array([space.group_of[layer.name] for layer in space.layers]),
-            *_links(space.layers, index),
-            _twins(space.layers),
-            quantize,
-            dequantize,
-        )
-
-    def latency_ms(self, codes: Codes) -> Floats:
-        """Conversion time of policies ``int[P, groups]``, ``float[P]``, milliseconds."""
-        parts = [self._chunk_ms(codes[i : i + CHUNK]) for i in range(0, len(codes), CHUNK)]
-        return np.concatenate(parts) if parts else np.zeros(0)
-
-    def _chunk_ms(self, codes: Codes) -> Floats:
-        # Layers first: gathers along axis 0 copy whole contiguous rows of policies.
-        layers = len(self.group_of)
-        codes = np.ascontiguousarray(codes.T)
-        wants = self.integer[np.arange(layers)[:, None], codes[self.group_of]]
-        supplied = _with_sentinels(wants)[self.producers].all(axis=1)
-        taken = wants & supplied
-        quantized = wants & ~supplied
-        for layer in np.flatnonzero(self.twins != np.arange(layers)):
-            quantized[self.twins[layer]] |= quantized[layer]
-            quantized[layer] = False
-        kept = _with_sentinels(taken)[self.consumers].all(axis=1)
-        dequantized = wants & ~kept
-        total: Floats = self.quantize_ms @ quantized + self.dequantize_ms @ dequantized
-        return total
-
-
-def _with_sentinels(rows: Bools) -> Bools:
-    """Appends an all-true and an all-false row to ``bool[layers, P]``."""
-    ends = np.zeros((2, rows.shape[1]), dtype=np.bool_)
-    ends[0] = True
-    return np.concatenate([rows, ends])
-
-
-def _links(layers: tuple[LayerSpec, ...], index: Mapping[str, int]) -> tuple[Codes, Codes]:
-    """Padded producer and consumer indices as described in :class:`EdgeModel`."""
-    always, never = len(layers), len(layers) + 1
-    producers = [[index.get(name, never) for name in layer.producers] for layer in layers]
-    producers = [found or [never] for found in producers]
-    consumers = [[j for j, found in enumerate(producers) if i in found] for i in range(always)]
-    return _padded(producers, always), _padded([found or [never] for found in consumers], always)
-
-
-def _padded(rows: list[list[int]], fill: int) -> Codes:
-    width = max(len(row) for row in rows)
-    return np.array([row + [fill] * (width - len(row)) for row in rows], dtype=np.int64)
-
-
-def _twins(layers: tuple[LayerSpec, ...]) -> Codes:
-    """First layer reading the same tensor; float sources are never known to be the same."""
-    first: dict[tuple[tuple[str, ...], tuple[int, ...]], int] = {}
-    result = []
-    for i, layer in enumerate(layers):
-        named = layer.producers and "@float" not in layer.producers
-        key = (layer.producers, layer.input_shape)
-        result.append(first.setdefault(key, i) if named else i)
-    return np.array(result, dtype=np.int64)
 
 
 def _group_table(space: SearchSpace, cost: Cost) -> Floats:

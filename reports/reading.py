@@ -9,12 +9,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hw_profiles.profile import SCHEMA_VERSION as PROFILE_VERSION
 from quant.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
+NEWEST = {"profile.json": PROFILE_VERSION}
+"""Newest schema of files that count their own versions."""
 """Newest version of every kind of file this reader understands."""
 
 
@@ -80,10 +83,11 @@ def is_torn(path: Path) -> bool:
 
 
 def _require_version(version: Any, path: Path) -> None:
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    newest = NEWEST.get(path.name, SCHEMA_VERSION)
+    if not isinstance(version, int) or version > newest:
         raise DataError(
             f"{path.name} has schema version {version}",
             where=path.name,
-            expected=f"at most {SCHEMA_VERSION}",
+            expected=f"at most {newest}",
             fix="upgrade bitfront to read this run",
         )

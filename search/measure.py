@@ -1,4 +1,4 @@
-"""``bitfront-measure build [key=value ...]``: the latency table a task and space need here."""
+"""``bitfront-measure build|validate [key=value ...]``: tables, and how true they are."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from quant.errors import BitfrontError, UsageError, unknown
 if TYPE_CHECKING:
     from hw_profiles.profile import Profile
 
-HELP = """bitfront-measure build [key=value ...]
+HELP = """bitfront-measure build|validate [key=value ...]
 
-Measures the kernels that a task's layers need in a space's formats on this machine and keeps
-the table in the cache; only missing entries are measured. Settings are those of bitfront-search.
+build     measures the kernels that a task's layers need in a space's formats on this machine and
+          keeps the table in the cache; only missing entries are measured
+validate  measures uniform policies and mixed ones drawn by seed end to end, interleaved with
+          repetitions of themselves, and prints the error of the prediction beside the noise
+Settings are those of bitfront-search.
 
 Examples
   bitfront-measure build                                # the demo task
   bitfront-measure build task=digits_vit space=cpu_ort
   bitfront-measure build hw.this.rounds=20              # more interleaved rounds per kernel
+  bitfront-measure validate task=digits_vit space=cpu_ort
 """
-WORDS = ("build",)
+WORDS = ("build", "validate")
 HEADER = (
     f"{'op':16s} {'input':20s} {'weight':18s} {'formats':26s} {'us':>9s} {'spread':>7s}  kernels"
 )
@@ -36,21 +40,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         if words[0] not in WORDS:
             raise unknown("word", words[0], WORDS, where="bitfront-measure")
-        build(words[1:])
+        _run(words[0], words[1:])
     except BitfrontError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+def _run(word: str, overrides: Sequence[str]) -> None:
+    for item in overrides:
+        if "=" not in item:
+            raise UsageError(f"'{item}' is not a setting", expected="key=value")
+    if word == "build":
+        build(overrides)
+        return
+    from search.measuring.validate import validate
+
+    print(validate(overrides))
 
 
 def build(overrides: Sequence[str]) -> None:
     """Measures what is missing and prints the table as text.
 
     Raises:
-        UsageError: a word that is not ``key=value``, or a bad setting.
+        UsageError: a bad setting.
     """
-    for word in overrides:
-        if "=" not in word:
-            raise UsageError(f"'{word}' is not a setting", expected="key=value")
     from search.api import compose_plain
     from search.plan import make_plan
     from search.progress import say

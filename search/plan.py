@@ -10,10 +10,12 @@ from typing import Any
 from hw_profiles.backends import load_backend
 from hw_profiles.cost import CostModel
 from hw_profiles.hw import HwConfig
+from hw_profiles.latency import Check
 from hw_profiles.profile import Profile
 from hw_profiles.store import load_or_measure
 from hw_profiles.table_cost import build_cost_model
 from quant.errors import UsageError
+from search.latency import predictor
 from search.progress import Bar, say
 from search.settings import Settings
 from search.strategies.base import Strategy
@@ -39,7 +41,8 @@ class Plan:
         profile: latency table in use.
         costs: cost model over the space.
         constraints: hard limits in absolute units.
-        table_seconds: time spent measuring missing table entries.
+        table_seconds: time spent measuring missing table entries and the end-to-end check.
+        checks: policies predicted and measured end to end.
     """
 
     settings: Settings
@@ -49,6 +52,7 @@ class Plan:
     costs: CostModel
     constraints: tuple[Constraint, ...]
     table_seconds: float
+    checks: tuple[Check, ...] = ()
 
     @property
     def workers(self) -> int:
@@ -99,16 +103,26 @@ def make_plan(settings: Settings, task: Task | None = None) -> Plan:
     ]
     assert strategies  # settings refuse an empty selection
     task = with_calibration(task or load_task(settings), settings.method)
-    device = _device(settings)
+    device = device_of(settings)
     backend = load_backend(device)
     traced = trace(task.model, task.example_input)
     if traced.warning:
         say(f"warning: {traced.warning}")
     space = build_space(settings.space, traced, backend.supports)
     profile, table_seconds = load_or_measure(space, device, say)
-    costs = build_cost_model(space, profile, backend, device.batch)
+    found = predictor(task, space, profile, backend, device, say)
+    costs = build_cost_model(space, found.profile, backend, device.batch, found.edges)
     constraints = _constraints(settings, space, costs)
-    return Plan(settings, task, space, profile, costs, constraints, table_seconds)
+    return Plan(
+        settings,
+        task,
+        space,
+        found.profile,
+        costs,
+        constraints,
+        table_seconds + found.seconds,
+        found.checks,
+    )
 
 
 def load_task(settings: Settings) -> Task:
@@ -147,7 +161,12 @@ def describe_plan(plan: Plan) -> str:
     return "\n".join([*lines, "", describe(plan.space)])
 
 
-def _device(settings: Settings) -> HwConfig:
+def device_of(settings: Settings) -> HwConfig:
+    """The one device of a study.
+
+    Raises:
+        UsageError: none or several are chosen.
+    """
     if len(settings.hw) != 1:
         raise UsageError(
             f"{len(settings.hw)} devices chosen: {', '.join(settings.hw)}",

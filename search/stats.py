@@ -43,6 +43,24 @@ def bootstrap(
     return float(low), float(high)
 
 
+def bootstrap_pairs(
+    first: Floats,
+    second: Floats,
+    rng: np.random.Generator,
+    statistic: Callable[[Floats, Floats], float],
+    resamples: int = 500,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a statistic of pairs ``[n]``; NaN where undefined."""
+    draws = rng.integers(0, len(first), size=(resamples, len(first)))
+    estimates = np.array([statistic(first[draw], second[draw]) for draw in draws])
+    if np.isnan(estimates).all():
+        return math.nan, math.nan
+    tail = (1 - level) / 2
+    low, high = np.nanquantile(estimates, [tail, 1 - tail])
+    return float(low), float(high)
+
+
 def kendall_tau(first: Floats, second: Floats) -> float:
     """Kendall's tau-b of two rankings ``[n]``; NaN when one of them is constant."""
     x, y = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)

@@ -20,6 +20,7 @@ from quant.sensitivity.base import ScoreContext, ScoreTable
 from search import files
 from search.evaluate import Evaluator
 from search.finish import finish
+from search.latency import frame
 from search.plan import Plan
 from search.progress import Bar, say, watch_journals
 from search.runner.base import BASELINE, Job, Shared, StopFlag
@@ -242,6 +243,8 @@ def _write_inputs(
     files.write_json(run_dir / "layers.json", plan.space.to_json())
     files.write_json(run_dir / "costs.json", _costs(plan))
     plan.profile.save(run_dir / "profile.json")
+    if plan.checks:
+        files.write_table(run_dir / "latency_check.parquet", frame(plan.checks))
     files.write_json(run_dir / "manifest.json", manifest)
 
 

@@ -2,15 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-from hw_profiles.profile import Entry, EntryKey
+from hw_profiles.profile import Entry, EntryKey, NodeEntry
 from spaces.choices import Choice
 from spaces.layers import LayerSpec
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Kernels = Mapping[str, Choice]
+"""Kernel choice of every layer, as a backend's ``runs_as`` returns it."""
+Call = Callable[[], None]
 Progress = Callable[[str], None]
 """Called with one line of text whenever there is something to tell."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one measurement found: an entry per key, in order, and the nodes behind them."""
+
+    entries: tuple[Entry, ...]
+    nodes: tuple[NodeEntry, ...] = ()
+
+
+class GraphNode(Protocol):
+    """One executed node of an optimised graph."""
+
+    @property
+    def id(self) -> str:
+        """Hash of all that decides its time."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """Op, attributes, types and shapes, readable."""
+        ...
+
+
+class Network(Protocol):
+    """A whole model in a runtime, ready to be lowered for any policy."""
+
+    @property
+    def signature(self) -> str:
+        """Hash of the graph without its trained numbers."""
+        ...
+
+    @property
+    def neighbours(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of layers whose kernels may save or need a conversion between them."""
+        ...
+
+    def nodes(self, kernels: Kernels) -> Sequence[GraphNode]:
+        """What the runtime executes for a policy, after its optimisation."""
+        ...
+
+    def call(self, kernels: Kernels) -> Call:
+        """Runs a policy end to end once per call."""
+        ...
 
 
 class Backend(Protocol):
@@ -39,10 +90,24 @@ class Backend(Protocol):
         """The kernel choice that ``choice`` unpacks to (itself, normalised, when supported)."""
         ...
 
-    def edges(self, kernel: Choice) -> tuple[str, str]:
-        """Tensor types a kernel takes and hands out, ``"float32"`` or ``"uint8"`` each."""
+    def edges(self, layer: LayerSpec, kernel: Choice) -> tuple[str, str]:
+        """Tensor types the kernel takes and hands out, ``"float32"`` or ``"uint8"`` each."""
         ...
 
-    def measure(self, keys: Sequence[EntryKey], progress: Progress) -> list[Entry]:
+    def measure(self, keys: Sequence[EntryKey], progress: Progress) -> Measured:
         """Times the kernels of ``keys``; one entry per key, in the same order."""
+        ...
+
+    def measure_nodes(self, nodes: Sequence[GraphNode], progress: Progress) -> list[NodeEntry]:
+        """Times single nodes of optimised graphs; one entry per distinct node."""
+        ...
+
+    def network(
+        self, model: nn.Module, layers: Sequence[LayerSpec], example_input: Tensor
+    ) -> Network:
+        """The model in this runtime, with random weights: only its speed is real.
+
+        Raises:
+            UsageError: the model cannot be translated for the runtime.
+        """
         ...

@@ -88,4 +88,5 @@ def _budget(table: Floats, score: Floats, share: float) -> float:
     offered = ~np.isnan(score)
     low = np.where(offered, table, np.inf).min(axis=1).sum()
     high = np.where(offered, table, -np.inf).max(axis=1).sum()
-    return float(low + share * (high - low)) * (1 + 1e-12)
+    budget = float(low + share * (high - low))
+    return budget + 1e-12 * abs(budget)

@@ -49,8 +49,10 @@ def executed(layer, choice, batch=1):
 def test_static_int8_becomes_one_integer_kernel(name, batch):
     key, ops = executed(LAYERS[name], "int8sc/int8ut", batch)
     assert {"QLinearConv", "QGemm"} & set(ops)
-    assert set(ops) <= {"QLinearConv", "QGemm", "Transpose"}, "nothing may stay in float"
-    assert (key.edge_in, key.edge_out) == ("uint8", "uint8")
+    assert set(ops) <= {"QLinearConv", "QGemm", "Transpose", "Relu"}, "nothing may stay in float"
+    leaving = "float32" if key.op == "linear" else "uint8"
+    assert (key.edge_in, key.edge_out) == ("uint8", leaving)
+    assert ("Relu" in ops) == (name == "linear_rows"), "a convolution absorbs its ReLU"
     assert is_genuine(key, ops)
 
 

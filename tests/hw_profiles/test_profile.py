@@ -1,5 +1,6 @@
 """Schema, hash, file round trip, and every way a table can be wrong."""
 
+import hashlib
 import json
 import math
 import re
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hw_profiles.profile import SCHEMA_VERSION, EntryKey, load_profile
+from hw_profiles.profile import SCHEMA_VERSION, EntryKey, NodeEntry, load_profile
 from quant.errors import ProfileError
 from tests.hw_profiles.layers import DEVICE, entry, profile_of
 
@@ -49,6 +50,31 @@ def test_the_hash_ignores_order_and_sees_every_number():
     assert profile_of([a, b]).hash == profile_of([b, a]).hash
     assert profile_of([a, b]).hash != profile_of([a, replace(b, latency_ms=2.5)]).hash
     assert profile_of([a]).hash != profile_of([a], date="2027-01-01T00:00:00Z").hash
+
+
+def test_a_table_of_the_first_version_has_no_nodes(tmp_path):
+    path = saved(tmp_path, entry(CONV))
+    data = json.loads(path.read_text())
+    del data["nodes"], data["hash"]
+    data["schema_version"] = 1
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    data["hash"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    path.write_text(json.dumps(data))
+    read = load_profile(path)
+    assert read.nodes == ()
+    assert set(read.by_key) == {CONV}
+
+
+def test_nodes_are_kept_and_checked(tmp_path):
+    node = NodeEntry("abc", "Relu(float32[1])", 0.5)
+    profile = profile_of([entry(CONV)], nodes=(node,))
+    profile.save(tmp_path / "table.json")
+    assert load_profile(tmp_path / "table.json").node_ms == {"abc": 0.5}
+    assert profile.hash != profile_of([entry(CONV)]).hash
+    merged = profile.merged([], "later", [NodeEntry("abc", "Relu(float32[1])", 0.25)])
+    assert merged.node_ms == {"abc": 0.25}
+    with pytest.raises(ProfileError, match=r"latency_ms is nan for Relu\(float32\[1\]\)"):
+        profile_of([], nodes=(replace(node, latency_ms=math.nan),))
 
 
 def test_merging_adds_and_replaces():
@@ -98,7 +124,7 @@ def test_an_edited_number_is_refused(tmp_path):
 def test_a_newer_schema_is_refused(tmp_path):
     path = saved(tmp_path, entry(CONV))
     edit(path, schema_version=SCHEMA_VERSION + 1)
-    with pytest.raises(ProfileError, match=r"schema version 2.*at most 1.*upgrade bitfront"):
+    with pytest.raises(ProfileError, match=r"schema version 3.*at most 2.*upgrade bitfront"):
         _flat(lambda: load_profile(path))
 
 

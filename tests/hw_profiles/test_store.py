@@ -9,6 +9,7 @@ import yaml
 
 from hw_profiles import store
 from hw_profiles.backends import backend_names, load_backend
+from hw_profiles.backends.base import Measured
 from hw_profiles.device import this_device
 from hw_profiles.hw import HwConfig
 from hw_profiles.keys import required_keys
@@ -34,7 +35,7 @@ def no_measuring(monkeypatch):
 
     def measure(_self, keys, _progress):
         asked.append(list(keys))
-        return [entry(key, 1.0) for key in keys]
+        return Measured(tuple(entry(key, 1.0) for key in keys))
 
     monkeypatch.setattr(type(BACKEND), "measure", measure)
     return asked
@@ -105,7 +106,7 @@ def test_the_cache_directory_follows_the_environment():
 
 
 def test_measuring_for_real_writes_a_table_that_reads_back(cache):
-    space = space_of([conv("a", cin=8, cout=8), linear("fc", 1)])
+    space = space_of([conv("a", cin=8, cout=8), linear("fc", 1, cin=128, cout=256)])
     profile, seconds = load_or_measure(space, HW, str)
     assert seconds > 0
     (path,) = (cache / "profiles").iterdir()
@@ -121,6 +122,8 @@ def test_measuring_for_real_writes_a_table_that_reads_back(cache):
         assert item.provenance == "measured"
     statistics = {item.key.op: item.statistic for item in read.entries}
     assert statistics["linear"] == "median", "one row streams its weights"
+    assert {node.id for node in read.nodes} == set(read.node_ms)
+    assert all(node.latency_ms > 0 for node in read.nodes)
     assert statistics["conv2d"] == "p20"
     lines = []
     again, seconds = load_or_measure(space, HW, lines.append)

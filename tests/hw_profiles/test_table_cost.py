@@ -106,16 +106,17 @@ def test_a_tensor_with_one_float_producer_is_quantized_whole():
 
 def slow_edges(space, profile, codes):
     """The definition of the edge terms, one policy at a time."""
-    kernels = {
-        name: BACKEND.edges(BACKEND.runs_as(space.layer_named[name], group.all_choices[code]))[0]
+    edges = {
+        name: BACKEND.edges(layer, BACKEND.runs_as(layer, group.all_choices[code]))
         for group, code in zip(space.groups, codes, strict=True)
-        for name in group.layers
+        for name, layer in ((name, space.layer_named[name]) for name in group.layers)
     }
-    wants = {name for name, edge in kernels.items() if edge == "uint8"}
+    wants = {name for name, (entering, _) in edges.items() if entering == "uint8"}
+    gives = {name for name, (_, leaving) in edges.items() if leaving == "uint8"}
     taken = {
         layer.name
         for layer in space.layers
-        if layer.name in wants and layer.producers and set(layer.producers) <= wants
+        if layer.name in wants and layer.producers and set(layer.producers) <= gives
     }
     quantized, total = set(), 0.0
     for layer in space.layers:
@@ -126,6 +127,8 @@ def slow_edges(space, profile, codes):
             if "@float" in layer.producers or tensor not in quantized:
                 total += profile.by_key[quantize_key(layer.input_shape, "uint8")].latency_ms
                 quantized.add(tensor)
+        if layer.name not in gives:
+            continue
         readers = [other for other in space.layers if layer.name in other.producers]
         if not readers or any(reader.name not in taken for reader in readers):
             total += profile.by_key[dequantize_key(layer.output_shape, "uint8")].latency_ms
@@ -140,7 +143,8 @@ def test_vectorised_costs_equal_the_definition_on_random_graphs(seed):
         sources = ["@input", "@float", *names]
         width = int(rng.integers(1, min(3, len(sources)) + 1))
         producers = tuple(rng.choice(sources, width, replace=False).tolist())
-        layers.append(conv(f"l{i}", i, 4, 4, size=int(rng.integers(3, 6)), producers=producers))
+        made = conv(f"l{i}", i, 4, 4, size=int(rng.integers(3, 6)), producers=producers)
+        layers.append(made if i % 4 else linear(f"l{i}", i, 4, 4, 5, producers=producers))
         names.append(f"l{i}")
     texts = ("int4sc/int8ut", "float32", "int8sc/int8ut", "int4sc")
     space = space_of(layers, texts, ties=[("l1", "l4")])

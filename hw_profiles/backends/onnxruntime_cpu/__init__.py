@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hw_profiles.backends.base import Progress
+from hw_profiles.backends.base import GraphNode, Measured, Network, Progress
 from hw_profiles.backends.onnxruntime_cpu import kernels
 from hw_profiles.hw import HwConfig
 from hw_profiles.keys import FLOAT_EDGE
-from hw_profiles.profile import Entry, EntryKey
+from hw_profiles.profile import EntryKey, NodeEntry
 from hw_profiles.timing import Protocol
 from spaces.choices import Choice
 from spaces.layers import LayerSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from hw_profiles.backends.onnxruntime_cpu.measure import NodeTimer
 
 INTEGER_EDGE = "uint8"
 
@@ -62,18 +68,36 @@ class OnnxRuntimeCpu:
         """The kernel choice that ``choice`` unpacks to."""
         return kernels.runs_as(layer, choice)
 
-    def edges(self, kernel: Choice) -> tuple[str, str]:
-        """Static int8 kernels hand uint8 tensors on; all others float32."""
-        static = kernels.kernel_of(kernel) is kernels.Kernel.INT8_STATIC
-        edge = INTEGER_EDGE if static else FLOAT_EDGE
-        return edge, edge
+    def edges(self, layer: LayerSpec, kernel: Choice) -> tuple[str, str]:
+        """Static int8 kernels take uint8; convolutions hand it on, matrix products float32."""
+        if kernels.kernel_of(kernel) is not kernels.Kernel.INT8_STATIC:
+            return FLOAT_EDGE, FLOAT_EDGE
+        return INTEGER_EDGE, FLOAT_EDGE if layer.op == "linear" else INTEGER_EDGE
 
-    def measure(self, keys: Sequence[EntryKey], progress: Progress) -> list[Entry]:
-        """Times the kernels of ``keys``; one entry per key, in the same order."""
+    def measure(self, keys: Sequence[EntryKey], progress: Progress) -> Measured:
+        """Times the kernels of ``keys`` and the nodes they consist of."""
         from hw_profiles.backends.onnxruntime_cpu.measure import measure_keys
 
-        rng = np.random.default_rng(self.seed)
-        return measure_keys(keys, self.timing, rng, self.rotate_bytes, progress)
+        return measure_keys(keys, self._timer(), np.random.default_rng(self.seed), progress)
+
+    def measure_nodes(self, nodes: Sequence[GraphNode], progress: Progress) -> list[NodeEntry]:
+        """Times single nodes of optimised graphs; one entry per distinct node."""
+        from hw_profiles.backends.onnxruntime_cpu.measure import measure_nodes
+
+        return measure_nodes(nodes, self._timer(), progress)
+
+    def network(
+        self, model: nn.Module, layers: Sequence[LayerSpec], example_input: Tensor
+    ) -> Network:
+        """The model in this runtime, with random weights and grids: only its speed is real."""
+        from hw_profiles.backends.onnxruntime_cpu.network import OnnxNetwork
+
+        return OnnxNetwork.of(model, layers, example_input, self.seed)
+
+    def _timer(self) -> NodeTimer:
+        from hw_profiles.backends.onnxruntime_cpu.measure import NodeTimer
+
+        return NodeTimer(self.timing, self.rotate_bytes, self.seed)
 
 
 def make(hw: HwConfig, l2_bytes: int) -> OnnxRuntimeCpu:

@@ -86,7 +86,7 @@ class Fragment:
 
     def constant(self, name: str, value: Array) -> str:
         """Adds a constant and returns its name."""
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.constants.append(numpy_helper.from_array(np.require(value, requirements="C"), name))
         return name
 
     def node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:

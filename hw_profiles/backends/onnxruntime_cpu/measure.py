@@ -1,38 +1,51 @@
-"""Times ONNX Runtime kernels: one small model per table entry, all interleaved.
+"""Times ONNX Runtime kernels node by node, all interleaved.
 
-Weights rotate over copies that together exceed the private cache; activation buffers are
-shared; the overhead of an empty call is subtracted; the optimised graph tells which kernel ran.
+An isolated layer pays for layout conversions at both ends that a network shares or drops, so a
+table entry is the time of the nodes that compute: the layer's model is optimised by the runtime,
+the optimised graph is split, and every distinct node is timed alone with optimisation off.
+Constants rotate over copies that together exceed the private cache; activation buffers are
+shared; the optimised graph tells which kernel ran. The overhead of a call is subtracted, that of
+dispatching one node inside a graph is not: a network pays it for every node it executes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import onnx
 
-from hw_profiles.backends.base import Progress
+from hw_profiles.backends.base import GraphNode, Measured, Progress
 from hw_profiles.backends.onnxruntime_cpu.kernels import EXPECTED_OPS, kernel_of
 from hw_profiles.backends.onnxruntime_cpu.models import (
+    INPUT,
+    example_input,
     identity_model,
     kernel_model,
-    tensor_shapes,
+)
+from hw_profiles.backends.onnxruntime_cpu.nodes import (
+    LAYOUT_OPS,
+    STREAMED_BYTES,
+    Node,
+    is_memory_bound,
+    split_nodes,
+    unique,
 )
 from hw_profiles.backends.onnxruntime_cpu.session import (
     bound_call,
-    op_types,
+    open_optimized,
     open_session,
     optimized_graph,
 )
-from hw_profiles.profile import Entry, EntryKey
+from hw_profiles.profile import Entry, EntryKey, NodeEntry
 from hw_profiles.timing import PREEMPTED_RATIO, Protocol, Timing, time_interleaved
 from quant.formats import parse_format
 from spaces.choices import Choice
 
 MAX_CLONES = 16
 BATCH_BYTES = 256 << 20
-BATCH_KEYS = 96
+BATCH_NODES = 96
 LEAST_MS = 1e-6
 """Entries are never zero: an op that vanishes in the call overhead still costs a nanosecond."""
 
@@ -42,102 +55,145 @@ REFERENCE_KEY = EntryKey(
 )  # fmt: skip
 """Timed in every round of every batch, so that tables of different hours can be compared."""
 
-_REFERENCE, _OVERHEAD = "reference", "overhead"
+CONVERSIONS = ("quantize", "dequantize")
+CHAIN = 65
+"""Empty nodes in a row; their time tells what dispatching one costs."""
+_REFERENCE, _OVERHEAD, _CHAIN = "reference", "overhead", "chain"
+
+
+@dataclass(frozen=True)
+class NodeTimer:
+    """How nodes are timed: see :class:`hw_profiles.timing.Protocol` for the rounds.
+
+    Attributes:
+        protocol: rounds, warm-up, block length.
+        rotate_bytes: total size of the copies a node's constants rotate over.
+        seed: order within rounds.
+    """
+
+    protocol: Protocol
+    rotate_bytes: int
+    seed: int
+
+    def time(self, nodes: Sequence[Node], progress: Progress) -> list[NodeEntry]:
+        """One entry per distinct node."""
+        rng = np.random.default_rng(self.seed)
+        found: list[NodeEntry] = []
+        distinct = list(unique(nodes))
+        for batch in self._batches(distinct):
+            found += self._batch(batch, rng)
+            progress(f"measured {len(found)} of {len(distinct)} kernels")
+        disturbed = sum(entry.wall_ratio > PREEMPTED_RATIO for entry in found)
+        if disturbed:
+            progress(f"{disturbed} of {len(found)} kernels were pre-empted while measured")
+        return found
+
+    def _batch(self, nodes: Sequence[Node], rng: np.random.Generator) -> list[NodeEntry]:
+        calls: dict[str, Callable[[], None]] = {
+            _OVERHEAD: bound_call([open_optimized(identity_model())], rng),
+            _CHAIN: bound_call([open_optimized(identity_model(CHAIN))], rng),
+            _REFERENCE: bound_call([open_session(kernel_model(REFERENCE_KEY, rng))], rng),
+        }
+        for node in nodes:
+            sessions = [open_optimized(node.model) for _ in range(self._copies(node))]
+            calls[node.id] = bound_call(sessions, rng, node.inputs)
+        timings = time_interleaved(calls, self.protocol, rng)
+        one = timings[_OVERHEAD].statistic_ms(memory_bound=False)
+        chain = timings[_CHAIN].statistic_ms(memory_bound=False)
+        overhead = max(one - (chain - one) / (CHAIN - 1), 0.0)
+        reference = timings[_REFERENCE].statistic_ms(memory_bound=False) - overhead
+        return [_entry(node, timings[node.id], overhead, reference) for node in nodes]
+
+    def _copies(self, node: Node) -> int:
+        if node.constant_bytes < STREAMED_BYTES:
+            return 1
+        return int(np.clip(math.ceil(self.rotate_bytes / node.constant_bytes), 2, MAX_CLONES))
+
+    def _batches(self, nodes: Sequence[Node]) -> Iterator[list[Node]]:
+        """Splits nodes so that the copies of one batch fit in memory."""
+        batch: list[Node] = []
+        held = 0
+        for node in nodes:
+            size = self._copies(node) * node.constant_bytes
+            if batch and (held + size > BATCH_BYTES or len(batch) == BATCH_NODES):
+                yield batch
+                batch, held = [], 0
+            batch.append(node)
+            held += size
+        if batch:
+            yield batch
+
+
+def measure_nodes(
+    nodes: Sequence[GraphNode], timer: NodeTimer, progress: Progress
+) -> list[NodeEntry]:
+    """Times the nodes of a network of this backend."""
+    own = [node for node in nodes if isinstance(node, Node)]
+    assert len(own) == len(nodes), "nodes of another backend"
+    return timer.time(own, progress)
 
 
 def measure_keys(
-    keys: Sequence[EntryKey],
-    protocol: Protocol,
-    rng: np.random.Generator,
-    rotate_bytes: int,
-    progress: Progress,
-) -> list[Entry]:
+    keys: Sequence[EntryKey], timer: NodeTimer, rng: np.random.Generator, progress: Progress
+) -> Measured:
     """Times every key; entries in the order of ``keys``."""
-    entries: list[Entry] = []
-    for batch in _batches(keys, rotate_bytes):
-        entries += _measure_batch(batch, protocol, rng, rotate_bytes)
-        progress(f"measured {len(entries)} of {len(keys)} kernels")
-    disturbed = sum(entry.wall_ratio > PREEMPTED_RATIO for entry in entries)
-    if disturbed:
-        progress(f"{disturbed} of {len(entries)} kernels were pre-empted while measured")
-    return entries
+    parts = [executed(key, rng) for key in keys]
+    cores = [core(key, nodes) for key, nodes in zip(keys, parts, strict=True)]
+    timed = timer.time([node for nodes in cores for node in nodes], progress)
+    by_id = {entry.id: entry for entry in timed}
+    entries = [
+        _summed(key, tuple(node.op for node in nodes), [by_id[node.id] for node in kept])
+        for key, nodes, kept in zip(keys, parts, cores, strict=True)
+    ]
+    return Measured(tuple(entries), tuple(timed))
 
 
-def _measure_batch(
-    keys: Sequence[EntryKey], protocol: Protocol, rng: np.random.Generator, rotate_bytes: int
-) -> list[Entry]:
-    calls: dict[EntryKey | str, Callable[[], None]] = {
-        _OVERHEAD: bound_call([open_session(identity_model())], rng),
-        _REFERENCE: _rotating(REFERENCE_KEY, kernel_model(REFERENCE_KEY, rng), rng, rotate_bytes),
-    }
-    ops: dict[EntryKey, tuple[str, ...]] = {}
-    for key in keys:
-        model = kernel_model(key, rng)
-        ops[key] = op_types(optimized_graph(model))
-        calls[key] = _rotating(key, model, rng, rotate_bytes)
-    timings = time_interleaved(calls, protocol, rng)
-    overhead_ms = timings[_OVERHEAD].statistic_ms(memory_bound=False)
-    reference_ms = timings[_REFERENCE].statistic_ms(memory_bound=False) - overhead_ms
-    return [_entry(key, timings[key], ops[key], overhead_ms, reference_ms) for key in keys]
+def executed(key: EntryKey, rng: np.random.Generator) -> list[Node]:
+    """Nodes the runtime executes for an isolated layer or conversion."""
+    optimized = optimized_graph(kernel_model(key, rng))
+    return split_nodes(optimized, {INPUT: example_input(key, rng)})
 
 
-def _entry(
-    key: EntryKey, timing: Timing, ops: tuple[str, ...], overhead_ms: float, reference_ms: float
-) -> Entry:
-    memory_bound = is_memory_bound(key)
-    return Entry(
-        key=key,
-        latency_ms=max(timing.statistic_ms(memory_bound) - overhead_ms, LEAST_MS),
-        spread=timing.spread,
-        rounds=len(timing.call_ms),
-        statistic="median" if memory_bound else "p20",
-        kernel_ops=ops,
-        genuine=is_genuine(key, ops),
-        provenance="measured",
-        reference_ms=reference_ms,
-        wall_ratio=float(np.median(timing.wall_ratio)),
-    )
+def core(key: EntryKey, nodes: Sequence[Node]) -> list[Node]:
+    """The nodes that compute; all of them when nothing but conversions is there."""
+    if key.op in CONVERSIONS:
+        return list(nodes)
+    return [node for node in nodes if node.op not in LAYOUT_OPS] or list(nodes)
 
 
 def is_genuine(key: EntryKey, ops: Sequence[str]) -> bool:
     """True when the executed ops compute in the key's formats."""
-    if key.op in ("quantize", "dequantize"):
+    if key.op in CONVERSIONS:
         return True
     choice = Choice(parse_format(key.weight_format), parse_format(key.activation_format))
     return not EXPECTED_OPS[kernel_of(choice)].isdisjoint(ops)
 
 
-def weight_bytes(key: EntryKey) -> int:
-    """Bytes of packed weights a kernel reads per call."""
-    if not key.weight_shape:
-        return 0
-    return math.prod(key.weight_shape) * parse_format(key.weight_format).bits // 8
+def _entry(node: Node, timing: Timing, overhead_ms: float, reference_ms: float) -> NodeEntry:
+    memory_bound = is_memory_bound(node)
+    return NodeEntry(
+        id=node.id,
+        text=node.text,
+        latency_ms=max(timing.statistic_ms(memory_bound) - overhead_ms, LEAST_MS),
+        spread=timing.spread,
+        rounds=len(timing.call_ms),
+        statistic="median" if memory_bound else "p20",
+        reference_ms=reference_ms,
+        wall_ratio=float(np.median(timing.wall_ratio)),
+    )
 
 
-def is_memory_bound(key: EntryKey) -> bool:
-    """True when each weight is used for few rows, so that streaming weights decides the time."""
-    rows = math.prod(tensor_shapes(key)[1]) // (key.weight_shape[0] if key.weight_shape else 1)
-    return bool(key.weight_shape) and rows < 8
-
-
-def _rotating(
-    key: EntryKey, model: onnx.ModelProto, rng: np.random.Generator, rotate_bytes: int
-) -> Callable[[], None]:
-    size = max(weight_bytes(key), 1)
-    copies = int(np.clip(math.ceil(rotate_bytes / size), 2, MAX_CLONES)) if size > 1 else 1
-    return bound_call([open_session(model) for _ in range(copies)], rng)
-
-
-def _batches(keys: Sequence[EntryKey], rotate_bytes: int) -> Iterator[list[EntryKey]]:
-    """Splits keys so that the copies of one batch fit in memory."""
-    batch: list[EntryKey] = []
-    held = 0
-    for key in keys:
-        size = max(rotate_bytes, 2 * weight_bytes(key))
-        if batch and (held + size > BATCH_BYTES or len(batch) == BATCH_KEYS):
-            yield batch
-            batch, held = [], 0
-        batch.append(key)
-        held += size
-    if batch:
-        yield batch
+def _summed(key: EntryKey, ops: tuple[str, ...], nodes: Sequence[NodeEntry]) -> Entry:
+    slowest = max(nodes, key=lambda node: node.latency_ms)
+    return Entry(
+        key=key,
+        latency_ms=sum(node.latency_ms for node in nodes),
+        spread=slowest.spread,
+        rounds=slowest.rounds,
+        statistic=slowest.statistic,
+        kernel_ops=ops,
+        genuine=is_genuine(key, ops),
+        provenance="measured",
+        reference_ms=slowest.reference_ms,
+        wall_ratio=max(node.wall_ratio for node in nodes),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from hw_profiles.backends.onnxruntime_cpu.lower import (
     MICROSOFT,
     OPSET,
     Fragment,
+    Geometry,
     Range,
     Weights,
     dequantize,
@@ -50,10 +52,20 @@ def tensor_shapes(key: EntryKey) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return batched[0], batched[1]
 
 
-def identity_model() -> onnx.ModelProto:
-    """The cheapest model: its time is the overhead of one call."""
+def example_input(key: EntryKey, rng: np.random.Generator) -> Any:
+    """Random values of the tensor entering the model of ``key``."""
+    shape = tensor_shapes(key)[0]
+    if key.edge_in == "uint8":
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+    return np.abs(rng.standard_normal(shape, dtype=np.float32))
+
+
+def identity_model(count: int = 1) -> onnx.ModelProto:
+    """A chain of ``count`` nodes that do nothing: what calls and node dispatch cost."""
     part = Fragment()
-    part.node("Identity", [INPUT], OUTPUT)
+    names = [INPUT, *(f"step{i}" for i in range(count - 1)), OUTPUT]
+    for source, target in pairwise(names):
+        part.node("Identity", [source], target)
     return finish(part, ((1,), "float32"), ((1,), "float32"))
 
 
@@ -72,24 +84,23 @@ def finish(
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
-def random_weights(key: EntryKey, rng: np.random.Generator) -> Weights:
-    """Weights in the form the kernel of ``key`` stores them; values do not matter for time."""
-    weight = parse_format(key.weight_format)
-    bias = rng.standard_normal(_out_channels(key)).astype(np.float32)
+def layer_weights(layer: Geometry, kernel: Choice, rng: np.random.Generator) -> Weights:
+    """Random weights in the form ``kernel`` stores them; values do not matter for time."""
+    weight, shape = kernel.weight, layer.weight_shape
+    bias = rng.standard_normal(_out_channels(layer)).astype(np.float32)
     if weight.is_float:
-        return Weights(_normal(key.weight_shape, rng), bias)
+        return Weights(_normal(shape, rng), bias)
     if not weight.group_size:
-        codes = rng.integers(-127, 128, key.weight_shape, dtype=np.int8)
+        codes = rng.integers(-127, 128, shape, dtype=np.int8)
         return Weights(codes, bias, _scales((len(bias),), rng), bits=weight.bits)
-    blocks = -(-key.weight_shape[1] // weight.group_size)
+    blocks = (len(bias), -(-shape[1] // weight.group_size))
     asymmetric = weight.scheme is Scheme.ASYMMETRIC
-    shape = (len(bias), blocks)
     low, high = weight.qmin, weight.qmax + 1
     return Weights(
-        rng.integers(low, high, key.weight_shape, dtype=np.int16),
+        rng.integers(low, high, shape, dtype=np.int16),
         bias,
-        _scales(shape, rng),
-        rng.integers(low, high, shape, dtype=np.int16) if asymmetric else None,
+        _scales(blocks, rng),
+        rng.integers(low, high, blocks, dtype=np.int16) if asymmetric else None,
         weight.bits,
         weight.group_size,
     )
@@ -97,22 +108,24 @@ def random_weights(key: EntryKey, rng: np.random.Generator) -> Weights:
 
 def _layer_part(key: EntryKey, rng: np.random.Generator) -> Fragment:
     choice = Choice(parse_format(key.weight_format), parse_format(key.activation_format))
-    kernel, weights = kernel_of(choice), random_weights(key, rng)
+    kernel, weights = kernel_of(choice), layer_weights(key, choice, rng)
     if kernel is not Kernel.INT8_STATIC:
         return lower_layer(key, kernel, weights, INPUT, OUTPUT, prefix="layer_")
     # Convolutions mostly follow a ReLU (zero point 0), linear layers a normalisation.
     entering = Range(SCALE, 128 if key.op == "linear" else 0)
     leaving = Range(SCALE, 0 if key.fused_with == "relu" else 128)
     part = dequantize(INPUT, "real_input", entering, prefix="in_")
+    target = OUTPUT if key.edge_out == "float32" else "real_output"
     body = lower_layer(
-        key, kernel, weights, "real_input", "real_output", prefix="layer_", input_range=entering
+        key, kernel, weights, "real_input", target, prefix="layer_", input_range=entering
     )
     part.extend(body)
-    part.extend(quantize("real_output", OUTPUT, leaving, prefix="out_"))
+    if target != OUTPUT:
+        part.extend(quantize(target, OUTPUT, leaving, prefix="out_"))
     return part
 
 
-def _out_channels(key: EntryKey) -> int:
+def _out_channels(key: Geometry) -> int:
     if key.op in TRANSPOSED:
         return key.weight_shape[1] * key.groups
     return key.weight_shape[0]

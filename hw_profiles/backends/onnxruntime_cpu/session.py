@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import onnx
 import onnxruntime as ort
 
 PROVIDERS = ["CPUExecutionProvider"]
-NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int64)": np.int64}
 
 
 def session_options(optimized: Path | None = None) -> ort.SessionOptions:
@@ -32,6 +32,13 @@ def open_session(model: onnx.ModelProto, optimized: Path | None = None) -> ort.I
     return ort.InferenceSession(model.SerializeToString(), options, providers=PROVIDERS)
 
 
+def open_optimized(model: onnx.ModelProto) -> ort.InferenceSession:
+    """Loads a graph the runtime has optimised before, as it is."""
+    options = session_options()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(model.SerializeToString(), options, providers=PROVIDERS)
+
+
 def optimized_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph the runtime executes for ``model``, weights included."""
     with tempfile.TemporaryDirectory() as folder:
@@ -46,22 +53,31 @@ def op_types(model: onnx.ModelProto) -> tuple[str, ...]:
 
 
 def bound_call(
-    sessions: Sequence[ort.InferenceSession], rng: np.random.Generator
+    sessions: Sequence[ort.InferenceSession],
+    rng: np.random.Generator,
+    inputs: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] | None = None,
 ) -> Callable[[], None]:
     """A call that runs the sessions in turn on the same activation buffers.
 
     Weights then stream from beyond the private caches, as they do inside a network, while
     activations stay warm.
+
+    Args:
+        sessions: copies of one model with static shapes.
+        rng: draws the inputs that are not given.
+        inputs: value of each graph input.
     """
-    source, target = sessions[0].get_inputs()[0], sessions[0].get_outputs()[0]
-    inputs = ort.OrtValue.ortvalue_from_numpy(_random(source.shape, source.type, rng))
-    outputs = ort.OrtValue.ortvalue_from_numpy(np.zeros(target.shape, NUMPY_TYPES[target.type]))
+    given = inputs or {
+        item.name: _random(item.shape, item.type, rng) for item in sessions[0].get_inputs()
+    }
+    values = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in given.items()}
     turns = []
     for session in sessions:
         binding = session.io_binding()
-        binding.bind_ortvalue_input(source.name, inputs)
-        binding.bind_ortvalue_output(target.name, outputs)
+        for name, value in values.items():
+            binding.bind_ortvalue_input(name, value)
         turns.append((session, binding))
+    _bind_outputs(turns)
     position, count = 0, len(turns)
 
     def call() -> None:
@@ -73,9 +89,24 @@ def bound_call(
     return call
 
 
+def _bind_outputs(turns: Sequence[tuple[ort.InferenceSession, ort.IOBinding]]) -> None:
+    """Lets the first session allocate its outputs once; all others write there too."""
+    session, binding = turns[0]
+    names = [item.name for item in session.get_outputs()]
+    for name in names:
+        binding.bind_output(name)
+    session.run_with_iobinding(binding)
+    buffers = binding.get_outputs()
+    for _, other in turns:
+        for name, buffer in zip(names, buffers, strict=True):
+            other.bind_ortvalue_output(name, buffer)
+
+
 def _random(
     shape: Sequence[int], kind: str, rng: np.random.Generator
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
     if NUMPY_TYPES[kind] is np.uint8:
         return rng.integers(0, 256, shape, dtype=np.uint8)
+    if NUMPY_TYPES[kind] is np.int64:
+        return np.zeros(shape, np.int64)
     return np.abs(rng.standard_normal(math.prod(shape), dtype=np.float32)).reshape(shape)

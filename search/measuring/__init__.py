@@ -1,0 +1,1 @@
+"""Subcommands of ``bitfront-measure``, one file each."""
