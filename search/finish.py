@@ -11,6 +11,7 @@ from torch import Tensor
 
 from search import files, fronts
 from search.evaluate import Evaluator
+from search.ladder import climb
 from search.plan import Plan
 from search.progress import Bar
 from search.records import JournalLine, Result, decode_codes, read_journals
@@ -25,6 +26,12 @@ def finish(plan: Plan, evaluator: Evaluator, run_dir: Path) -> tuple[dict[str, A
     table = candidate_table(lines, plan.space, plan.costs)
     front = build_front(plan, table, lines)
     _read_test_split(plan, evaluator, front)
+    climbed = climb(plan, evaluator, table)
+    if climbed.agreements:
+        # Rung 0 stays as the table and the report have it; the last rung's front stands beside.
+        top = build_front(plan, climbed.table, lines)
+        _read_test_split(plan, climbed.evaluator, top)
+        front["ladder"] = climbed.to_json(top)
     files.write_table(run_dir / "trials.parquet", table)
     (run_dir / "policies").mkdir(exist_ok=True)
     for policy_id, item in front["policies"].items():
