@@ -58,8 +58,8 @@ def collect(
     names = attachment.names
     histograms = {n: StreamingHistogram(f"the input of layer '{n}'") for n in names}
     modules = {n: model.get_submodule(n) for n in names}
-    gathered = {n: InputMoments(m) for n, m in modules.items() if InputMoments.supports(m)}
-    gathered = gathered if moments else {}
+    wanted = modules.items() if moments else ()
+    gathered = {n: InputMoments(m) for n, m in wanted if InputMoments.supports(m)}
     for name in names:
         attachment.set(name, input=_recorder(histograms[name], gathered.get(name)))
         if norms and name in norms:

@@ -10,6 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from search import files, fronts
+from search.coded_size import coded_bytes
 from search.evaluate import Evaluator
 from search.ladder import climb
 from search.plan import Plan
@@ -26,6 +27,8 @@ def finish(plan: Plan, evaluator: Evaluator, run_dir: Path) -> tuple[dict[str, A
     table = candidate_table(lines, plan.space, plan.costs)
     front = build_front(plan, table, lines)
     _read_test_split(plan, evaluator, front)
+    if plan.settings.objective.coded_size:
+        _add_coded_sizes(plan, evaluator, front)
     climbed = climb(plan, evaluator, table)
     if climbed.agreements:
         # Rung 0 stays as the table and the report have it; the last rung's front stands beside.
@@ -42,6 +45,13 @@ def finish(plan: Plan, evaluator: Evaluator, run_dir: Path) -> tuple[dict[str, A
         )
     files.write_json(run_dir / "front.json", front)
     return front, table
+
+
+def _add_coded_sizes(plan: Plan, evaluator: Evaluator, front: dict[str, Any]) -> None:
+    """Adds ``coded_bytes`` to every kept policy."""
+    for item in front["policies"].values():
+        policy = plan.space.policy(decode_codes(item["codes"]))
+        item["coded_bytes"] = coded_bytes(plan.space, evaluator.quantized, policy)
 
 
 def build_front(plan: Plan, table: pd.DataFrame, lines: list[JournalLine]) -> dict[str, Any]:

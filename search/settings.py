@@ -31,11 +31,13 @@ class ObjectiveSettings:
         quality: ``"ce"``, ``"kl"`` or ``"accuracy"``.
         costs: cost metrics, one front each.
         tolerance: accuracy (a share) the picked cheap points may lose against float.
+        coded_size: whether ``front.json`` also holds sizes with Huffman-coded weights.
     """
 
     quality: str = "ce"
     costs: tuple[str, ...] = ("size_bytes", "latency_ms")
     tolerance: float = 0.01
+    coded_size: bool = False
 
     def __post_init__(self) -> None:
         qualities = [name for name, item in OBJECTIVES.items() if not item.is_cost]

@@ -86,3 +86,13 @@ def test_spaces_of_methods_and_codebooks_run_to_the_end(tiny_model, splits, tmp_
     assert any(
         "+" in text or "vq" in text or "bc" in text for choices in texts for text in choices
     )
+
+
+def test_coded_sizes_are_an_option(tiny_model, splits, tmp_path):
+    result = study(tiny_model, splits, tmp_path, "objective.coded_size=true")
+    front = read(result.run_dir / "front.json")
+    layers = len(read(result.run_dir / "layers.json")["layers"])
+    for item in front["policies"].values():
+        assert 0 < item["coded_bytes"] <= item["size_bytes"] + layers
+    low = min(front["policies"].values(), key=lambda item: item["size_bytes"])
+    assert low["coded_bytes"] < low["size_bytes"]
