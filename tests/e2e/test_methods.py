@@ -6,7 +6,7 @@ from quant.errors import UsageError
 from search.api import search
 from tests.e2e.conftest import read
 
-LOCAL = ["runner=local", "ladder.policies=6"]
+LOCAL = ["runner=local", "ladder.policies=6", "hw.this.check=false"]
 
 
 def study(model, splits, folder, *overrides, strategies=("random",), evaluations=4):
