@@ -20,8 +20,8 @@ Settings are those of bitfront-search, for example task=digits_vit space=w2348.
 Examples
   bitfront-bench evaluate                       # cost of a candidate against a float forward
   bitfront-bench evaluate task=digits_vit
-  bitfront-bench ptq task=digits_resnet         # what each repair gains over plain rounding, 5 calibrations
-  bitfront-bench calibration                    # all formats of the space against one: time, passes, memory
+  bitfront-bench ptq task=digits_resnet         # what each repair gains over plain rounding
+  bitfront-bench calibration                    # all formats against one: time, passes, memory
   bitfront-bench evaluate > figures.jsonl       # JSON lines only; the table goes to stderr
 """
 

@@ -1,10 +1,11 @@
 """Batch-norm re-estimation: every channel of a quantized layer gets its mean and spread back.
 
 Running statistics are those of the float network; recomputing them on other data is AdaBN (Li et
-al., arXiv 1603.04779), with quantized weights it repairs much at 2 and 3 bits. The norms are folded, so the same is done to the folded layers: as in a norm in
-training, each batch is normalised by its own statistics to the norm's mean and deviation, and the
-averages of those statistics serve afterwards. The result is a factor and a shift per channel,
-which scales per channel and the bias take in.
+al., arXiv 1603.04779), with quantized weights it repairs much at 2 and 3 bits. The norms are
+folded, so the same is done to the folded layers: as in a norm in training, each batch is
+normalised by its own statistics to the norm's mean and deviation, and the averages of those
+statistics serve afterwards. The result is a factor and a shift per channel, which scales per
+channel and the bias take in.
 """
 
 from __future__ import annotations
