@@ -22,6 +22,7 @@ Examples
   bitfront-bench evaluate task=digits_vit
   bitfront-bench ptq task=digits_resnet         # what each repair gains over plain rounding
   bitfront-bench calibration                    # all formats against one: time, passes, memory
+  bitfront-bench latency                        # predicted against measured latency, five networks
   bitfront-bench evaluate > figures.jsonl       # JSON lines only; the table goes to stderr
 """
 
@@ -31,7 +32,7 @@ def suites() -> list[str]:
     import search.benches
 
     names = [item.name for item in pkgutil.iter_modules(search.benches.__path__)]
-    return sorted(name for name in names if name != "base")
+    return sorted(name for name in names if name not in ("base", "networks"))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -144,7 +144,8 @@ def predictor(
     if hw.profile != AUTO or not hw.check:
         return Predictor(None, profile)
     try:
-        network = backend.network(task.model, space.layers, task.example_input)
+        on_device = task.on_device
+        network = backend.network(on_device.model, space.layers, on_device.example_input)
     except UsageError as error:
         say(f"warning: latency is predicted by rule and not checked end to end: {error}")
         return Predictor(None, profile)

@@ -105,7 +105,7 @@ def make_plan(settings: Settings, task: Task | None = None) -> Plan:
     task = with_calibration(task or load_task(settings), settings.method)
     device = device_of(settings)
     backend = load_backend(device)
-    traced = trace(task.model, task.example_input)
+    traced = trace(task.on_device.model, task.on_device.example_input)
     if traced.warning:
         say(f"warning: {traced.warning}")
     space = build_space(settings.space, traced, backend.supports)

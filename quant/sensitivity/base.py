@@ -7,7 +7,7 @@ different kinds share no unit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -64,6 +64,17 @@ class ScoreContext:
         return tuple(name for group in self.groups for name in group)
 
 
+class Surrogate(Protocol):
+    """Predicts the quality of whole policies without running the model."""
+
+    def predict(self, codes: npt.NDArray[np.int64]) -> Mapping[str, Floats]:
+        """Qualities of ``int[P, groups]``, ``{"kl" | "ce" | "accuracy": float[P]}``.
+
+        ``"ce"`` and ``"accuracy"`` are there when the score had labels.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class ScoreTable:
     """Scores of a space.
@@ -76,6 +87,7 @@ class ScoreTable:
         forward_equivalents: work in forward passes over the context's inputs; a backward pass
             counts 2.
         notes: what a reader should know about these numbers.
+        surrogate: predicts whole policies, for scores that can.
     """
 
     kind: str
@@ -84,6 +96,7 @@ class ScoreTable:
     seconds: float
     forward_equivalents: float
     notes: tuple[str, ...] = ()
+    surrogate: Surrogate | None = None
 
 
 class Score(Protocol):

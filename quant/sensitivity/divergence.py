@@ -1,8 +1,8 @@
-"""What one layer alone does to the output: KL to the float model, or change of cross-entropy.
+"""What one group alone does to the output: KL to the float model, or change of cross-entropy.
 
-Every choice of every group is tried by itself, everything else in float: one forward pass over
-the inputs each. KL needs no labels and is never negative, so an additive solver cannot exploit
-its noise (ZeroQ, arXiv 2001.00281, section 3.2); the change of cross-entropy has a sign.
+Every choice of every group is tried by itself, everything else in float. KL needs no labels and
+is never negative, so an additive solver cannot exploit its noise (ZeroQ, arXiv 2001.00281,
+section 3.2); the change of cross-entropy has a sign.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
 
-from quant.errors import DataError, UsageError, unknown
-from quant.model import LayerChoice
-from quant.sensitivity.base import Progress, ScoreContext, ScoreTable, padded
+from quant.errors import UsageError, unknown
+from quant.sensitivity.base import Floats, Progress, ScoreContext, ScoreTable, padded
+from quant.sensitivity.logits import log_softmax
+from quant.sensitivity.shifts import LogitShifts, logit_shifts
 
 KINDS = ("kl", "ce")
 
@@ -60,43 +59,41 @@ class SingleLayer:
                 fix="use the score 'kl', which needs none",
             )
         start = time.perf_counter()
-        ctx.quantized.float_()
-        reference = _logprobs(ctx)
-        values, errors = [], []
-        for done, (group, choices) in enumerate(zip(ctx.groups, ctx.choices, strict=True), 1):
-            effects = [self._effect(ctx, group, choice, reference) for choice in choices]
-            values.append([mean for mean, _ in effects])
-            errors.append([error for _, error in effects])
-            if progress:
-                progress(done, len(ctx.groups))
-        ctx.quantized.float_()
-        passes = 1.0 + sum(len(choices) for choices in ctx.choices)
+        found = logit_shifts(ctx, progress)
+        value, error = effects(found, ctx, self.kind)
         seconds = time.perf_counter() - start
-        return ScoreTable(self.kind, padded(values), padded(errors), seconds, passes)
-
-    def _effect(
-        self, ctx: ScoreContext, group: tuple[str, ...], choice: LayerChoice, reference: Tensor
-    ) -> tuple[float, float]:
-        """Mean over samples and its standard error."""
-        ctx.quantized.apply(dict.fromkeys(group, choice))
-        found = _logprobs(ctx)
-        if not bool(torch.isfinite(found).all()):
-            raise DataError(f"the model answers NaN with '{choice}' in layer '{group[0]}'")
-        if self.kind == "kl":
-            each = (reference.exp() * (reference - found)).sum(dim=1)
-        else:
-            assert ctx.labels is not None
-            each = F.nll_loss(found, ctx.labels, reduction="none")
-            each = each - F.nll_loss(reference, ctx.labels, reduction="none")
-        mean = float(each.mean())
-        if self.kind == "kl":
-            # Rounding can leave a KL of zero a hair below it.
-            mean = max(0.0, mean)
-        return mean, float(each.std(unbiased=True)) / len(each) ** 0.5 if len(each) > 1 else 0.0
+        return ScoreTable(self.kind, value, error, seconds, found.forward_equivalents, found.notes)
 
 
-@torch.no_grad()
-def _logprobs(ctx: ScoreContext) -> Tensor:
-    """Log-probabilities of the model as it is, ``[n, classes]``, double precision."""
-    parts = [ctx.quantized(batch) for batch in torch.split(ctx.inputs, ctx.batch_size)]
-    return F.log_softmax(torch.cat(parts).double(), dim=1)
+def effects(found: LogitShifts, ctx: ScoreContext, kind: str) -> tuple[Floats, Floats]:
+    """Mean effect of each choice and its standard error, ``float[groups, most choices]`` each."""
+    reference = log_softmax(found.base)
+    values, errors = [], []
+    for shifts, choices in zip(found.shifts, ctx.choices, strict=True):
+        each = [
+            _each(found.base + shift, reference, ctx, kind) for shift in shifts[: len(choices)]
+        ]
+        values.append([_mean(samples, kind) for samples in each])
+        errors.append([_standard_error(samples) for samples in each])
+    return padded(values), padded(errors)
+
+
+def _each(logits: Floats, reference: Floats, ctx: ScoreContext, kind: str) -> Floats:
+    """Effect on every sample, ``float[n]``."""
+    logprobs = log_softmax(logits)
+    if kind == "kl":
+        divergence: Floats = (np.exp(reference) * (reference - logprobs)).sum(axis=1)
+        return divergence
+    assert ctx.labels is not None
+    rows, labels = np.arange(len(logprobs)), ctx.labels.numpy()
+    change: Floats = reference[rows, labels] - logprobs[rows, labels]
+    return change
+
+
+def _mean(samples: Floats, kind: str) -> float:
+    # Rounding can leave a KL of zero a hair below it.
+    return max(0.0, float(samples.mean())) if kind == "kl" else float(samples.mean())
+
+
+def _standard_error(samples: Floats) -> float:
+    return float(samples.std(ddof=1)) / len(samples) ** 0.5 if len(samples) > 1 else 0.0

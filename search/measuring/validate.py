@@ -35,7 +35,8 @@ def validate(overrides: Sequence[str]) -> str:
             fix=f"set hw.{hw.name}.profile=auto",
         )
     backend = load_backend(hw)
-    network = backend.network(plan.task.model, plan.space.layers, plan.task.example_input)
+    on_device = plan.task.on_device
+    network = backend.network(on_device.model, plan.space.layers, on_device.example_input)
     target = Target(network, plan.space, backend, hw)
     model, profile, _ = load_or_fit(target, plan.profile, say, again=True)
     heading = f"{profile.device.name}, {profile.runtime} {profile.runtime_version}, 1 thread"

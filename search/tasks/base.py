@@ -37,6 +37,20 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Deployed:
+    """The model as a device runs it, where that differs from how it is evaluated.
+
+    Attributes:
+        model: the same layers and weights under the same names, for example one decode step of a
+            language model.
+        example_input: one call's input, ``[1, ...]``.
+    """
+
+    model: nn.Module
+    example_input: Tensor
+
+
+@dataclass(frozen=True)
 class Task:
     """Model, data and what identifies both.
 
@@ -53,6 +67,7 @@ class Task:
         metric: name of the metric reported beside the loss.
         batch_size: samples per forward pass.
         synthetic: whether the calibration split is made up; its labels then are the model's.
+        deployed: what costs are computed and measured on; the model itself when None.
     """
 
     name: str
@@ -67,11 +82,17 @@ class Task:
     metric: str = "accuracy"
     batch_size: int = 100
     synthetic: bool = False
+    deployed: Deployed | None = None
 
     @property
     def example_input(self) -> Tensor:
         """One sample, ``[1, ...]``, of the calibration split where there is one."""
         return (self.calibration if self.calibration.n else self.search).inputs[:1]
+
+    @property
+    def on_device(self) -> Deployed:
+        """What the inventory is taken of and what latency is measured on."""
+        return self.deployed or Deployed(self.model, self.example_input)
 
 
 def make_task(
@@ -82,6 +103,7 @@ def make_task(
     *,
     classes: int | None = None,
     batch_size: int = 100,
+    deployed: Deployed | None = None,
 ) -> Task:
     """Checks model and data, then builds a task.
 
@@ -92,6 +114,7 @@ def make_task(
         splits: ``search`` and ``test``, and ``calibration`` unless there is no such data.
         classes: number of classes; the model's output width when None.
         batch_size: samples per forward pass.
+        deployed: see :class:`Task`.
 
     Raises:
         DataError: a split is empty, samples overlap, labels or outputs are out of shape, or the
@@ -119,6 +142,7 @@ def make_task(
         data_hash=data_hash(*(splits[which] for which in SPLITS)),
         weights_hash=hash_tensors(model.state_dict()),
         batch_size=batch_size,
+        deployed=deployed,
     )
 
 

@@ -19,15 +19,11 @@ import torch.nn.functional as F
 from quant.errors import unknown
 from search.tasks.base import Split, Task, make_task
 from search.tasks.models import ResNet, VisionTransformer
-from search.tasks.training import Progress, Recipe, trained
+from search.tasks.training import Progress, Recipe, silent, trained
 
 SIZES = {"train": 597, "calibration": 200, "search": 400, "test": 600}
 SPLIT_SEED = 0
 DATA = ("all", "none")
-
-
-def silent(done: float, total: float, message: str = "") -> None:
-    """A progress callback that shows nothing."""
 
 
 def digits_resnet(

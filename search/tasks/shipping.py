@@ -40,7 +40,7 @@ def pack(task: Task) -> tuple[Skeleton, Arrays]:
     memo = {id(tensor): _on_meta(tensor) for _, tensor in _tensors(task.model)}
     model = copy.deepcopy(task.model, memo)
     empty = Split(torch.empty(0), torch.empty(0))
-    bare = replace(task, model=model, calibration=empty, search=empty, test=empty)
+    bare = replace(task, model=model, calibration=empty, search=empty, test=empty, deployed=None)
     return Skeleton(bare), arrays
 
 

@@ -24,8 +24,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Progress = Callable[[float, float, str], None]
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 THREADS = 2
 """Fixed: the order of floating-point sums, and so the weights, depend on it."""
+
+
+def silent(done: float, total: float, message: str = "") -> None:
+    """A progress callback that shows nothing."""
+
+
+def classification(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of the model's logits, a scalar."""
+    return F.cross_entropy(model(inputs), labels)
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,7 @@ def trained(
     progress: Progress,
     *,
     folder: Path | None = None,
+    loss: Loss = classification,
 ) -> nn.Module:
     """The trained model, from the cache when it is there and whole.
 
@@ -69,6 +80,7 @@ def trained(
         recipe: see :class:`Recipe`.
         progress: called as ``progress(done, total, message)``.
         folder: where trained weights are kept; the user's cache by default.
+        loss: what is minimised, called as ``loss(model, inputs, labels)``.
     """
     folder = folder or cache_dir() / "weights"
     with _seeded(recipe.seed):
@@ -78,7 +90,7 @@ def trained(
     with _alone(folder):
         state = _read(path, progress)
         if state is None:
-            _train(model, data, recipe, progress)
+            _train(model, data, recipe, progress, loss)
             _write(path, model.state_dict())
         else:
             model.load_state_dict(state)
@@ -129,7 +141,7 @@ def _write(path: Path, state: Mapping[str, Tensor]) -> None:
         temporary.replace(target)
 
 
-def _train(model: nn.Module, data: Split, recipe: Recipe, progress: Progress) -> None:
+def _train(model: nn.Module, data: Split, recipe: Recipe, progress: Progress, loss: Loss) -> None:
     generator = torch.Generator().manual_seed(recipe.seed)
     steps = data.n // recipe.batch
     optimiser = _optimiser(model, recipe)
@@ -143,12 +155,12 @@ def _train(model: nn.Module, data: Split, recipe: Recipe, progress: Progress) ->
             order = torch.randperm(data.n, generator=generator)
             for rows in torch.split(order[: steps * recipe.batch], recipe.batch):
                 inputs = _shifted(data.inputs[rows], recipe.shift, generator)
-                loss = F.cross_entropy(model(inputs), data.labels[rows])
+                value = loss(model, inputs, data.labels[rows])
                 optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                value.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 schedule.step()
-                total += float(loss.detach())
+                total += float(value.detach())
             progress(epoch + 1, recipe.epochs, f"epochs, loss {total / steps:.3f}")
         model.eval()
 

@@ -3,9 +3,10 @@
 An isolated layer pays for layout conversions at both ends that a network shares or drops, so a
 table entry is the time of the nodes that compute: the layer's model is optimised by the runtime,
 the optimised graph is split, and every distinct node is timed alone with optimisation off.
-Constants rotate over copies that together exceed the private cache; activation buffers are
-shared; the optimised graph tells which kernel ran. The overhead of a call is subtracted, that of
-dispatching one node inside a graph is not: a network pays it for every node it executes.
+A node is timed as several copies in one graph, each with its own constants, which together
+exceed the private cache; activations are shared; the optimised graph tells which kernel ran. The
+overhead of a call is subtracted, that of dispatching a node inside a graph is not: a network pays
+it for every node it executes.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from hw_profiles.backends.onnxruntime_cpu.nodes import (
     STREAMED_BYTES,
     Node,
     is_memory_bound,
+    repeated,
     split_nodes,
     unique,
 )
@@ -43,7 +45,7 @@ from hw_profiles.timing import PREEMPTED_RATIO, Protocol, Timing, time_interleav
 from quant.formats import parse_format
 from spaces.choices import Choice
 
-MAX_CLONES = 16
+LEAST_COPIES, MOST_COPIES = 4, 64
 BATCH_BYTES = 256 << 20
 BATCH_NODES = 96
 LEAST_MS = 1e-6
@@ -95,19 +97,23 @@ class NodeTimer:
             _REFERENCE: bound_call([open_session(kernel_model(REFERENCE_KEY, rng))], rng),
         }
         for node in nodes:
-            sessions = [open_optimized(node.model) for _ in range(self._copies(node))]
-            calls[node.id] = bound_call(sessions, rng, node.inputs)
+            session = open_optimized(repeated(node, self._copies(node)))
+            calls[node.id] = bound_call([session], rng, node.inputs)
         timings = time_interleaved(calls, self.protocol, rng)
         one = timings[_OVERHEAD].statistic_ms(memory_bound=False)
         chain = timings[_CHAIN].statistic_ms(memory_bound=False)
         overhead = max(one - (chain - one) / (CHAIN - 1), 0.0)
         reference = timings[_REFERENCE].statistic_ms(memory_bound=False) - overhead
-        return [_entry(node, timings[node.id], overhead, reference) for node in nodes]
+        return [
+            _entry(node, timings[node.id], self._copies(node), overhead, reference)
+            for node in nodes
+        ]
 
     def _copies(self, node: Node) -> int:
         if node.constant_bytes < STREAMED_BYTES:
-            return 1
-        return int(np.clip(math.ceil(self.rotate_bytes / node.constant_bytes), 2, MAX_CLONES))
+            return LEAST_COPIES
+        wanted = math.ceil(self.rotate_bytes / node.constant_bytes)
+        return int(np.clip(wanted, LEAST_COPIES, MOST_COPIES))
 
     def _batches(self, nodes: Sequence[Node]) -> Iterator[list[Node]]:
         """Splits nodes so that the copies of one batch fit in memory."""
@@ -169,12 +175,15 @@ def is_genuine(key: EntryKey, ops: Sequence[str]) -> bool:
     return not EXPECTED_OPS[kernel_of(choice)].isdisjoint(ops)
 
 
-def _entry(node: Node, timing: Timing, overhead_ms: float, reference_ms: float) -> NodeEntry:
+def _entry(
+    node: Node, timing: Timing, copies: int, overhead_ms: float, reference_ms: float
+) -> NodeEntry:
     memory_bound = is_memory_bound(node)
+    call_ms = timing.statistic_ms(memory_bound) - overhead_ms
     return NodeEntry(
         id=node.id,
         text=node.text,
-        latency_ms=max(timing.statistic_ms(memory_bound) - overhead_ms, LEAST_MS),
+        latency_ms=max(call_ms / copies, LEAST_MS),
         spread=timing.spread,
         rounds=len(timing.call_ms),
         statistic="median" if memory_bound else "p20",

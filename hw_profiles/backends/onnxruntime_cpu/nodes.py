@@ -165,6 +165,44 @@ def _value(attribute: onnx.AttributeProto) -> str:
     )
 
 
+def repeated(node: Node, copies: int) -> onnx.ModelProto:
+    """The node several times in one graph, on the same activations, each with its own constants.
+
+    One call then streams all copies of the weights as a network does, and what a call itself
+    costs is shared by the copies. Only the last result leaves the graph, so the runtime reuses
+    one buffer for the others.
+    """
+    source = node.model.graph
+    streamed = {item.name for item in source.initializer if _bytes(item) >= STREAMED_BYTES}
+    constants = [item for item in source.initializer if item.name not in streamed]
+    nodes, outputs = [], []
+    for turn in range(copies):
+        renamed = {name: f"{name}/copy{turn}" for name in streamed}
+        for item in source.initializer:
+            if item.name in streamed:
+                copied = onnx.TensorProto()
+                copied.CopyFrom(item)
+                copied.name = renamed[item.name]
+                constants.append(copied)
+        made = onnx.NodeProto()
+        made.CopyFrom(source.node[0])
+        made.name = f"{made.name}/copy{turn}"
+        made.input[:] = [renamed.get(name, name) for name in made.input]
+        made.output[:] = [name and f"{name}/copy{turn}" for name in made.output]
+        nodes.append(made)
+    for value in source.output:
+        copied_value = onnx.ValueInfoProto()
+        copied_value.CopyFrom(value)
+        copied_value.name = f"{value.name}/copy{copies - 1}"
+        outputs.append(copied_value)
+    graph = helper.make_graph(nodes, "copies", source.input, outputs, constants)
+    return helper.make_model(graph, opset_imports=list(node.model.opset_import), ir_version=10)
+
+
+def _bytes(item: onnx.TensorProto) -> int:
+    return int(numpy_helper.to_array(item).nbytes)
+
+
 def unique(nodes: Sequence[Node]) -> Iterator[Node]:
     """The first node of every id."""
     seen: set[str] = set()

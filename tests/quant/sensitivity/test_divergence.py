@@ -70,7 +70,7 @@ def test_the_model_is_left_in_float_and_the_work_is_counted():
     table = SingleLayer("kl").compute(ctx, lambda done, total: seen.append((done, total)))
     with torch.no_grad():
         assert torch.equal(F.log_softmax(ctx.quantized(ctx.inputs).double(), dim=1), before)
-    assert table.forward_equivalents == 1 + 4 * 3
+    assert 1 < table.forward_equivalents < 1 + 4 * 2, "float is free, prefixes are kept"
     assert seen[-1] == (4, 4)
 
 
