@@ -12,7 +12,7 @@ from quant.ptq.names import (
     JOINT,
     NEEDS_BATCHES,
     NEEDS_MOMENTS,
-    OUTPUT,
+    NEEDS_NORMS,
     PER_LAYER,
     PLAIN,
     REPAIRS,
@@ -78,8 +78,7 @@ class Method:
                     where=f"method.{name}",
                     expected=f"{least} or more",
                 )
-        norms = self.calibration == "batch_norm" or {"absorb_bias", *OUTPUT[1:]} & set(self.repair)
-        if norms and not self.fold_batch_norm:
+        if self.needs_norms and not self.fold_batch_norm:
             raise UsageError(
                 "the method reads what folded batch norms say, but none are folded",
                 where="method.fold_batch_norm",
@@ -92,6 +91,11 @@ class Method:
         """Whether the method, or one of some layers' own, reads moments of layer inputs."""
         own = {word for method in layer_methods for word in method.split("+")}
         return bool(NEEDS_MOMENTS & {*self.repair, *own})
+
+    @property
+    def needs_norms(self) -> bool:
+        """Whether the method reads what folded batch norms say of their layers."""
+        return self.calibration == "batch_norm" or bool(NEEDS_NORMS & set(self.repair))
 
     @property
     def needs_batches(self) -> bool:

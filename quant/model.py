@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from quant.affine import QParams, check_finite
 from quant.attach import Filling, Quantizer, attach
 from quant.calibration import MinMax
 from quant.calibration.base import squared_error
+from quant.choice import LayerChoice
 from quant.errors import UsageError, unknown
 from quant.formats import FLOAT32, Format, Timing
 from quant.method import Method
@@ -38,24 +39,7 @@ from quant.slices import CONVS, SliceLayout
 from quant.statistics import collect
 from quant.weights import Rounder
 
-
-class LayerChoice(Protocol):
-    """What one layer takes; ``method`` is empty or as :meth:`quant.method.Method.recipe` reads."""
-
-    @property
-    def weight(self) -> Format:
-        """Format of the weight."""
-        ...
-
-    @property
-    def activation(self) -> Format:
-        """Format of the tensor entering the layer."""
-        ...
-
-    @property
-    def method(self) -> str:
-        """Weight calibrator, way to choose codes, or both; empty for the study's."""
-        ...
+__all__ = ["LayerChoice", "QuantizedModel"]
 
 
 class QuantizedModel:

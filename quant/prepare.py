@@ -42,7 +42,7 @@ def prepare(model: nn.Module, method: Method, batches: Iterable[Tensor]) -> Prep
     else:
         folded = fold_batch_norm(model, example)
         module, norms = folded.model, dict(folded.statistics)
-    if method.calibration == "batch_norm" and not norms:
+    if method.needs_norms and not norms:
         raise no_norms(f"method '{method.name}'")
     if "equalize" in method.repair:
         equalize(module, norms)

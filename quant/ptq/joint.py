@@ -4,36 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from quant.attach import Attachment, Filling
 from quant.calibration import StreamingHistogram
+from quant.choice import LayerChoice
 from quant.formats import Format
 from quant.ptq.blocks import Target, capture, find_blocks, reconstruct
 from quant.ptq.codes import LayerWeight
 from quant.ptq.lapq import minimise_loss
-
-
-class LayerChoice(Protocol):
-    """Formats and method of one layer."""
-
-    @property
-    def weight(self) -> Format:
-        """Format of the weight."""
-        ...
-
-    @property
-    def activation(self) -> Format:
-        """Format of the tensor entering the layer."""
-        ...
-
-    @property
-    def method(self) -> str:
-        """The layer's own method, or empty."""
-        ...
 
 
 @dataclass(frozen=True)

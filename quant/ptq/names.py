@@ -27,6 +27,7 @@ NEEDS_MOMENTS = frozenset(
     {"gptq", "adaround", "adaquant", "hessian", "bias_correction", "brecq", "qdrop"}
 )
 NEEDS_BATCHES = frozenset({"smooth", "brecq", "qdrop", "lapq", "bn_reestimate"})
+NEEDS_NORMS = frozenset({"absorb_bias", "analytic_bias", "bn_reestimate"})
 
 _SPLIT_SHARE = 0.05
 

@@ -9,8 +9,9 @@ both methods see the same calibration half and the same test samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -85,11 +86,18 @@ class Bench:
     def divergences(self, model: QuantizedModel, text: str) -> Tensor:
         """KL divergence from the float model with every layer in ``text``, ``[n]`` nats."""
         model.apply(dict.fromkeys(self.layers, parse_choice(text)))
+        found = self._logprobs(model)
+        return (self.exact.exp() * (self.exact - found)).sum(1)
+
+    @cached_property
+    def exact(self) -> Tensor:
+        """Log-probabilities of the float model on the test split, ``[n, classes]`` float64."""
+        return self._logprobs(self.task.model)
+
+    @torch.no_grad()
+    def _logprobs(self, model: Callable[[Tensor], Tensor]) -> Tensor:
         parts = torch.split(self.task.test.inputs, 100)
-        with torch.no_grad():
-            exact = F.log_softmax(torch.cat([self.task.model(x) for x in parts]).double(), dim=1)
-            found = F.log_softmax(torch.cat([model(x) for x in parts]).double(), dim=1)
-        return (exact.exp() * (exact - found)).sum(1)
+        return F.log_softmax(torch.cat([model(x) for x in parts]).double(), dim=1)
 
 
 def run(config: Mapping[str, Any]) -> Iterator[Figure]:

@@ -112,8 +112,11 @@ def test_models_without_norms_are_refused(source):
         synthetic_inputs(nn.Linear(3, 2), (3,), Method(calibration=source))
 
 
-def test_ranges_from_norms_need_norms():
-    method = Method(name="dfq", calibration="batch_norm")
+@pytest.mark.parametrize(
+    "options", [{"calibration": "batch_norm"}, {"repair": ("bn_reestimate",)}], ids=str
+)
+def test_what_reads_norms_needs_norms(options):
+    method = Method(name="dfq", **options)
     with pytest.raises(DataError, match="method 'dfq' needs batch norms"):
         QuantizedModel(nn.Sequential(nn.Linear(3, 2)), ["0"], method, [torch.randn(4, 3)])
 
