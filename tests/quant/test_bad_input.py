@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
 from quant.calibration import CALIBRATORS, Distribution, calibrator
 from quant.errors import DataError, UsageError
@@ -34,8 +33,7 @@ EMPTY = "no calibration data"
 
 def quantized(weight, text, name="mse"):
     fmt = parse_format(text)
-    layer = nn.Linear(weight.shape[1], len(weight), bias=False)
-    layout = SliceLayout.of(layer, fmt.granularity, fmt.group_size)
+    layout = SliceLayout(tuple(weight.shape), fmt.granularity, fmt.group_size)
     return weight_quantizer(weight, layout, fmt, calibrator(name), name="w")(weight)
 
 
