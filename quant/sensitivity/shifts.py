@@ -7,6 +7,7 @@ One float pass, then for each group and choice a pass over what the group reache
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -55,10 +56,7 @@ def logit_shifts(
     Raises:
         DataError: the model answers NaN or infinity under a choice (the layer is named).
     """
-    ctx.quantized.float_()
-    batches = list(torch.split(ctx.inputs, ctx.batch_size))
-    traced = traced_runs(ctx.quantized.module, ctx.layers, batches) if replay else None
-    runs: _Replayed | _Whole = _Replayed(*traced) if traced else _Whole(ctx, batches)
+    runs = runs_of(ctx, replay=replay)
     base = runs.float_logits()
     most = max(map(len, ctx.choices), default=0)
     shifts = np.zeros((len(ctx.groups), most, *base.shape), dtype=np.float32)
@@ -66,7 +64,7 @@ def logit_shifts(
     for g, (group, choices) in enumerate(zip(ctx.groups, ctx.choices, strict=True)):
         runs.at(group)
         for c, choice in enumerate(choices):
-            if _is_float(choice):
+            if is_float(choice):
                 continue
             ctx.quantized.apply(dict.fromkeys(group, choice))
             found = runs.logits()
@@ -77,11 +75,41 @@ def logit_shifts(
         if progress:
             progress(g + 1, len(ctx.groups))
     ctx.quantized.float_()
-    notes = () if traced or not replay else ("the model cannot be traced: every pass ran whole",)
+    whole = replay and isinstance(runs, _Whole)
+    notes = ("the model cannot be traced: every pass ran whole",) if whole else ()
     return LogitShifts(base.float().numpy(), shifts, work, full, notes)
 
 
-def _is_float(choice: LayerChoice) -> bool:
+def runs_of(ctx: ScoreContext, *, replay: bool = True) -> Runs:
+    """Passes over the context's inputs, with prefixes kept where the model allows it."""
+    ctx.quantized.float_()
+    batches = list(torch.split(ctx.inputs, ctx.batch_size))
+    traced = traced_runs(ctx.quantized.module, ctx.layers, batches) if replay else None
+    return _Replayed(*traced) if traced else _Whole(ctx, batches)
+
+
+class Runs(Protocol):
+    """Passes of a model some of whose layers are changed."""
+
+    @property
+    def share(self) -> float:
+        """Work of one pass, in whole passes."""
+        ...
+
+    def float_logits(self) -> Tensor:
+        """Logits of the float model, ``[n, classes]``; the model must be in float."""
+        ...
+
+    def at(self, group: tuple[str, ...]) -> None:
+        """Announces which layers the next passes change."""
+
+    def logits(self) -> Tensor:
+        """Logits of the model as it stands, ``[n, classes]``."""
+        ...
+
+
+def is_float(choice: LayerChoice) -> bool:
+    """True for a choice that leaves its layers as they are."""
     return choice.weight == FLOAT32 and choice.activation == FLOAT32
 
 

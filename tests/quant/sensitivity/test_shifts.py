@@ -115,7 +115,7 @@ def test_an_answer_of_nan_names_the_layer(monkeypatch):
     ctx = made()
     broken = torch.full((6, 6), torch.nan)
     monkeypatch.setattr(ctx.quantized, "weight", lambda *_: broken)
-    with pytest.raises(DataError, match="NaN with .* in layer 'first'"):
+    with pytest.raises(DataError, match=r"NaN with .* in layer 'first'"):
         logit_shifts(ctx)
 
 
