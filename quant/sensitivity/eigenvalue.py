@@ -114,7 +114,8 @@ def _random(ctx: ScoreContext, layer: str) -> Tensor:
 
 
 def _unit(vector: Tensor) -> Tensor:
-    return vector / vector.norm()
+    unit: Tensor = vector / vector.norm()
+    return unit
 
 
 def _times(slope: Slope, vector: Tensor) -> Tensor:
