@@ -12,9 +12,10 @@ from pathlib import Path
 
 from hw_profiles.backends import load_backend
 from hw_profiles.backends.base import Backend, Progress
+from hw_profiles.backends.throughput import Throughput
 from hw_profiles.device import Device, this_device
 from hw_profiles.hw import AUTO, THIS, HwConfig
-from hw_profiles.keys import missing_keys
+from hw_profiles.keys import missing_keys, required_keys
 from hw_profiles.profile import Profile, load_profile
 from hw_profiles.table_cost import require_coverage
 from quant.errors import ProfileError, nearest
@@ -44,6 +45,8 @@ def load_or_measure(
     """
     device = device or this_device()
     backend = load_backend(hw)
+    if isinstance(backend, Throughput):
+        return published_profile(space, backend, hw), 0.0
     if hw.profile != AUTO:
         profile = _named_profile(hw, device)
         require_coverage(space, profile, backend, hw.batch)
@@ -70,6 +73,21 @@ def device_mark(device: Device) -> str:
     """Eight hex digits that tell devices with other kernels apart."""
     kernels = f"{device.name}|{device.arch}|{','.join(device.cpu_flags)}"
     return hashlib.sha256(kernels.encode()).hexdigest()[:8]
+
+
+def published_profile(space: SearchSpace, backend: Throughput, hw: HwConfig) -> Profile:
+    """The table of a device that is known by published rates; computed, never cached."""
+    keys = required_keys(space, backend, hw.batch, hw.threads)
+    return Profile(
+        device=backend.device,
+        runtime=backend.name,
+        runtime_version=backend.version,
+        threads=hw.threads,
+        date="",
+        entries=backend.measure(keys, _quiet).entries,
+        protocol=backend.protocol,
+        name=hw.name,
+    )
 
 
 def cached_path(backend: Backend, device: Device, hw: HwConfig) -> Path:
@@ -122,3 +140,7 @@ def _named_profile(hw: HwConfig, device: Device) -> Profile:
 def now() -> str:
     """Current time in UTC, ISO 8601."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _quiet(line: str) -> None:
+    """Computing rates has nothing to tell."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def build_front(plan: Plan, table: pd.DataFrame, lines: list[JournalLine]) -> di
     result: dict[str, Any] = {
         "state": "final",
         "quality": objective.quality,
-        "costs": {metric: _provenance(plan, metric) for metric in objective.costs},
+        "costs": {metric: _provenance(plan, metric) for metric in plan.cost_metrics},
         "reference": {},
         "fronts": {},
         "hypervolume": {},
@@ -74,7 +75,7 @@ def build_front(plan: Plan, table: pd.DataFrame, lines: list[JournalLine]) -> di
     }
     shown = set(tags.values())
     sign = -1.0 if objective.quality == "accuracy" else 1.0
-    for metric in objective.costs:
+    for metric in plan.cost_metrics:
         reference = fronts.reference_for(
             plan.space,
             plan.costs,
@@ -107,7 +108,39 @@ def build_front(plan: Plan, table: pd.DataFrame, lines: list[JournalLine]) -> di
             {"role": pick.role, "cost": metric, "policy_id": ids[pick.row]} for pick in chosen
         ]
         shown |= set(rows)
+    result["regret"] = regret(table, result["fronts"], result["reference"], objective.quality)
     result["policies"] = {ids[row]: _entry(table.iloc[row]) for row in sorted(shown)}
+    return result
+
+
+def regret(
+    table: pd.DataFrame,
+    found: Mapping[str, list[str]],
+    references: Mapping[str, Mapping[str, Any]],
+    quality: str,
+) -> dict[str, dict[str, float]]:
+    """What it costs to use one device's front on another.
+
+    Returns:
+        ``{"latency_ms": {"latency_ms@b": share}}``: the share of the hypervolume of ``b``'s own
+        front that is lost when the policies of the first device's front are used on ``b``; empty
+        for one device.
+    """
+    rows = {name: row for row, name in enumerate(table["policy_id"])}
+    result: dict[str, dict[str, float]] = {}
+    for metric in found:
+        peers = [other for other in found if other.partition("@")[0] == metric.partition("@")[0]]
+        for other in peers if len(peers) > 1 else []:
+            bounds = fronts.Reference(
+                tuple(references[other]["ideal"]), tuple(references[other]["point"]), ""
+            )
+            own, borrowed = (
+                fronts.covered(
+                    table.iloc[[rows[i] for i in found[source]]], quality, other, bounds
+                )
+                for source in (other, metric)
+            )
+            result.setdefault(metric, {})[other] = 1 - borrowed / own if own else 0.0
     return result
 
 
@@ -149,7 +182,8 @@ ENTRY = (
 
 
 def _entry(row: pd.Series) -> dict[str, Any]:
-    item = {key: _plain(row[key]) for key in ENTRY if key in row.index}
+    columns = [key for key in row.index if key in ENTRY or "@" in str(key)]
+    item = {key: _plain(row[key]) for key in columns}
     item["label"] = f"w{row['mean_weight_bits']:.1f}a{row['mean_activation_bits']:.1f}"
     return item
 

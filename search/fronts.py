@@ -96,15 +96,19 @@ def front_rows(table: pd.DataFrame, quality: str, metric: str) -> list[int]:
     return [int(usable[i]) for i in front_indices(points)]
 
 
+def covered(part: pd.DataFrame, quality: str, metric: str, reference: Reference) -> float:
+    """Normalised hypervolume of the front of some candidates."""
+    points = plane(part.iloc[front_rows(part, quality, metric)], quality, metric)
+    return normalised_hypervolume(points, np.array(reference.ideal), np.array(reference.point))
+
+
 def hypervolumes(
     table: pd.DataFrame, quality: str, metric: str, reference: Reference
 ) -> dict[str, object]:
     """Normalised hypervolume of all candidates together and of every trial alone."""
 
     def share(part: pd.DataFrame) -> float:
-        rows = front_rows(part, quality, metric)
-        points = plane(part.iloc[rows], quality, metric)
-        return normalised_hypervolume(points, np.array(reference.ideal), np.array(reference.point))
+        return covered(part, quality, metric, reference)
 
     by_trial = {
         f"{strategy}-{seed}": share(part)

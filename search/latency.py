@@ -116,13 +116,14 @@ class Predictor:
     """What a study knows about latency on its device.
 
     Attributes:
-        edges: conversions for the cost model; None leaves them to rules.
+        edges: conversions for the cost model of a space with these layers; None leaves them to
+            rules.
         profile: the table, with the nodes timed for the conversions.
         checks: policies measured end to end, empty when the device was not measured.
         seconds: spent now; 0 when all came from the cache.
     """
 
-    edges: Edges | None
+    edges: Callable[[SearchSpace], Edges] | None
     profile: Profile
     checks: tuple[Check, ...] = ()
     seconds: float = 0.0
@@ -150,7 +151,10 @@ def predictor(
         say(f"warning: latency is predicted by rule and not checked end to end: {error}")
         return Predictor(None, profile)
     model, profile, seconds = load_or_fit(Target(network, space, backend, hw), profile, say)
-    edges = replace(edges_of(space, backend, model), evidence=evidence(model))
+
+    def edges(found: SearchSpace) -> Edges:
+        return replace(edges_of(found, backend, model), evidence=evidence(model))
+
     return Predictor(edges, profile, model.checks, seconds)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quant.errors import unknown
 
@@ -46,11 +46,13 @@ OBJECTIVES = {
 
 
 def objective(name: str) -> Objective:
-    """Looks an objective up by name.
+    """Looks an objective up by name; ``latency_ms@board`` is the cost on device ``board``.
 
     Raises:
         UsageError: unknown name, with the nearest match.
     """
-    if name not in OBJECTIVES:
+    base, _, device = name.partition("@")
+    if base not in OBJECTIVES:
         raise unknown("objective", name, OBJECTIVES, where="objective")
-    return OBJECTIVES[name]
+    found = OBJECTIVES[base]
+    return replace(found, name=name, title=f"{found.title} on {device}") if device else found

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hw_profiles.backends import load_backend
+from hw_profiles.backends.throughput import Throughput
 from hw_profiles.cost import CostModel
 from hw_profiles.hw import HwConfig
+from hw_profiles.joined import JoinedCosts
 from hw_profiles.latency import Check
 from hw_profiles.profile import Profile
+from hw_profiles.pruning import without_losers
 from hw_profiles.store import load_or_measure
 from hw_profiles.table_cost import build_cost_model
 from quant.errors import UsageError
-from search.latency import predictor
+from search.latency import Predictor, predictor
 from search.progress import Bar, say
 from search.settings import Settings
 from search.strategies.base import Strategy
@@ -24,9 +27,12 @@ from search.tasks.base import Task
 from search.tasks.synthetic import with_calibration
 from spaces.baselines import float_codes
 from spaces.build import build_space
+from spaces.choices import Choice
+from spaces.config import SpaceConfig
 from spaces.constraints import Constraint, check_feasible
 from spaces.describe import describe
-from spaces.inventory import trace
+from spaces.inventory import TracedModel, trace
+from spaces.layers import LayerSpec
 from spaces.space import SearchSpace
 
 
@@ -43,6 +49,7 @@ class Plan:
         constraints: hard limits in absolute units.
         table_seconds: time spent measuring missing table entries and the end-to-end check.
         checks: policies predicted and measured end to end.
+        profiles: latency tables by device, the main one first.
     """
 
     settings: Settings
@@ -53,6 +60,17 @@ class Plan:
     constraints: tuple[Constraint, ...]
     table_seconds: float
     checks: tuple[Check, ...] = ()
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+
+    @property
+    def cost_metrics(self) -> tuple[str, ...]:
+        """Costs that get a front: the configured ones, on every device."""
+        others = [name for name in self.costs.metrics if "@" in name]
+        return tuple(
+            metric
+            for cost in self.settings.objective.costs
+            for metric in (cost, *(name for name in others if name.startswith(f"{cost}@")))
+        )
 
     @property
     def workers(self) -> int:
@@ -103,26 +121,72 @@ def make_plan(settings: Settings, task: Task | None = None) -> Plan:
     ]
     assert strategies  # settings refuse an empty selection
     task = with_calibration(task or load_task(settings), settings.method)
-    device = device_of(settings)
-    backend = load_backend(device)
+    devices = devices_of(settings)
     traced = trace(task.on_device.model, task.on_device.example_input)
     if traced.warning:
         say(f"warning: {traced.warning}")
-    space = build_space(settings.space, traced, backend.supports)
-    profile, table_seconds = load_or_measure(space, device, say)
-    found = predictor(task, space, profile, backend, device, say)
-    costs = build_cost_model(space, found.profile, backend, device.batch, found.edges)
+    space = resolve_space(settings.space, traced, devices)
+    known = {device.name: _known(task, space, device) for device in devices}
+    main = known[devices[0].name]
+    if "latency_ms" in settings.objective.costs and len(devices) == 1:
+        space = _without_losers(space, devices[0], main)
+    models = {device.name: _costs(space, device, known[device.name]) for device in devices}
+    costs = JoinedCosts(models) if len(devices) > 1 else models[devices[0].name]
     constraints = _constraints(settings, space, costs)
     return Plan(
         settings,
         task,
         space,
-        found.profile,
+        main.profile,
         costs,
         constraints,
-        table_seconds + found.seconds,
-        found.checks,
+        sum(found.seconds for found in known.values()),
+        main.checks,
+        {name: found.profile for name, found in known.items()},
     )
+
+
+def resolve_space(
+    config: SpaceConfig, traced: TracedModel, devices: Sequence[HwConfig]
+) -> SearchSpace:
+    """Layers x choices on one or several devices.
+
+    A device that cannot run a choice at all cuts it; with ``kernels_only`` every device's
+    missing kernels do.
+    """
+    backends = [load_backend(device) for device in devices]
+    strict = [b for b in backends if isinstance(b, Throughput) and b.strict]
+    asked = backends if config.kernels_only else strict
+
+    def supports(layer: LayerSpec, choice: Choice) -> str | None:
+        reasons = (backend.supports(layer, choice) for backend in asked)
+        return next((reason for reason in reasons if reason is not None), None)
+
+    if strict:
+        config = replace(config, kernels_only=True)
+    return build_space(config, traced, supports)
+
+
+def _known(task: Task, space: SearchSpace, device: HwConfig) -> Predictor:
+    """Table, conversions and check of one device."""
+    profile, seconds = load_or_measure(space, device, say)
+    found = predictor(task, space, profile, load_backend(device), device, say)
+    return replace(found, seconds=found.seconds + seconds)
+
+
+def _costs(space: SearchSpace, device: HwConfig, found: Predictor) -> CostModel:
+    backend = load_backend(device)
+    edges = found.edges(space) if found.edges else None
+    return build_cost_model(space, found.profile, backend, device.batch, edges)
+
+
+def _without_losers(space: SearchSpace, device: HwConfig, found: Predictor) -> SearchSpace:
+    """Drops choices that gain nothing on the device, with one line."""
+    kept = without_losers(space, _costs(space, device, found))
+    lost = len(kept.cuts) - len(space.cuts)
+    if lost:
+        say(f"{lost} choices gain nothing on {device.name} (slower, not smaller) and are dropped")
+    return kept
 
 
 def load_task(settings: Settings) -> Task:
@@ -155,27 +219,40 @@ def describe_plan(plan: Plan) -> str:
         f"trials  {', '.join(trials)} x seeds {list(settings.seeds)}: "
         f"{budget.evaluations} evaluations each{limit}, {plan.workers} at a time "
         f"({settings.runner.kind})",
-        f"fronts  {settings.objective.quality} against {', '.join(settings.objective.costs)}",
+        f"fronts  {settings.objective.quality} against {', '.join(plan.cost_metrics)}",
     ]
     lines += [f"limit   {item.metric} <= {item.limit:g}" for item in plan.constraints]
     return "\n".join([*lines, "", describe(plan.space)])
 
 
+def devices_of(settings: Settings) -> list[HwConfig]:
+    """The devices of a study, the main one first.
+
+    Raises:
+        UsageError: none is chosen, or a setting of one is wrong.
+    """
+    if not settings.hw:
+        raise UsageError(
+            "0 devices chosen", where="hw", expected="at least one device", fix="hw=this"
+        )
+    return [HwConfig.from_mapping(name, values) for name, values in settings.hw.items()]
+
+
 def device_of(settings: Settings) -> HwConfig:
-    """The one device of a study.
+    """The one device of a measurement.
 
     Raises:
         UsageError: none or several are chosen.
     """
-    if len(settings.hw) != 1:
+    devices = devices_of(settings)
+    if len(devices) != 1:
         raise UsageError(
-            f"{len(settings.hw)} devices chosen: {', '.join(settings.hw)}",
+            f"{len(devices)} devices chosen: {', '.join(settings.hw)}",
             where="hw",
             expected="one device",
             fix="hw=this",
         )
-    ((name, values),) = settings.hw.items()
-    return HwConfig.from_mapping(name, values)
+    return devices[0]
 
 
 def _constraints(

@@ -166,7 +166,7 @@ def _run_trials(
         constraints=plan.constraints,
         scores=scores,
         quality=settings.objective.quality,
-        cost_metrics=settings.objective.costs,
+        cost_metrics=plan.cost_metrics,
         budget=settings.budget,
         threads=settings.runner.threads,
         trials_dir=run_dir / "trials",
@@ -229,7 +229,7 @@ def _manifest(plan: Plan, raw: Mapping[str, Any], command: str) -> dict[str, Any
         "profile_hash": plan.profile.hash,
         "strategies": list(settings.strategies),
         "seeds": list(settings.seeds),
-        "objectives": [settings.objective.quality, *settings.objective.costs],
+        "objectives": [settings.objective.quality, *plan.cost_metrics],
         "table_seconds": round(plan.table_seconds, 3),
         "constraints": [f"{item.metric} <= {item.limit:g}" for item in plan.constraints],
     }
@@ -243,6 +243,8 @@ def _write_inputs(
     files.write_json(run_dir / "layers.json", plan.space.to_json())
     files.write_json(run_dir / "costs.json", _costs(plan))
     plan.profile.save(run_dir / "profile.json")
+    for name, profile in list(plan.profiles.items())[1:]:
+        profile.save(run_dir / f"profile-{name}.json")
     if plan.checks:
         files.write_table(run_dir / "latency_check.parquet", frame(plan.checks))
     files.write_json(run_dir / "manifest.json", manifest)

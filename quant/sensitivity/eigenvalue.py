@@ -128,5 +128,8 @@ def _times(slope: Slope, vector: Tensor) -> Tensor:
         )
     except RuntimeError as cause:
         raise no_derivative(str(cause)) from cause
-    (product,) = products
-    return torch.zeros_like(vector) if product is None else Tensor.detach(product)
+    product = products[0]
+    if product is None:
+        return torch.zeros_like(vector)
+    result: Tensor = product.detach()
+    return result
