@@ -1,8 +1,9 @@
 """Costs that need no measurement: bytes of the packed weights and bit operations.
 
 Size counts what a file must store: packed weight codes, per tensor, channel or group what the
-format shares there (a float32 scale, of block formats 8 bits, of k-means the codebook; zero
-points at the weight's own width where the format is asymmetric), and float32 biases.
+format shares there (a float32 scale, of block formats 8 bits, of codebooks their numbers; zero
+points at the weight's own width where the format is asymmetric), and float32 biases. Inputs that
+the method ``split`` duplicates count in full.
 BOPs are MACs times both bit-widths (van Baalen et al., Bayesian Bits, 2020).
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 
 from quant.formats import Format, Granularity
+from quant.ptq.names import extra_channels, splits
 from spaces.choices import Choice
 from spaces.layers import LayerSpec
 
@@ -21,18 +23,21 @@ def scale_count(layer: LayerSpec, weight: Format) -> int:
     """Number of scales or codebooks of a layer's weight; 0 for float formats."""
     if weight.is_float:
         return 0
+    if weight.kind in ("pq", "rpq"):
+        return math.ceil(_inputs(layer) / weight.dim)
     if weight.granularity is Granularity.TENSOR:
         return 1
     if weight.granularity is Granularity.CHANNEL:
         return layer.out_channels
-    inputs_per_channel = layer.weight_count // layer.out_channels
-    return layer.out_channels * math.ceil(inputs_per_channel / weight.group_size)
+    if weight.granularity is Granularity.ROWS:
+        return math.ceil(layer.out_channels / weight.group_size)
+    return layer.out_channels * math.ceil(_inputs(layer) / weight.group_size)
 
 
 def size_bytes(layer: LayerSpec, choice: Choice) -> int:
     """Bytes that store the layer's parameters in ``choice``, scales and biases included."""
     weight = choice.weight
-    codes = math.ceil(layer.weight_count * weight.bits / 8)
+    codes = math.ceil(_stored_weights(layer, choice) * weight.bits / 8)
     shared = math.ceil(scale_count(layer, weight) * weight.scale_bits / 8)
     bias = layer.out_channels * BIAS_BYTES if layer.bias else 0
     return codes + shared + bias
@@ -40,4 +45,31 @@ def size_bytes(layer: LayerSpec, choice: Choice) -> int:
 
 def bops(layer: LayerSpec, choice: Choice) -> int:
     """Bit operations per sample: MACs x weight bits x activation bits."""
-    return layer.macs * choice.weight.bits * choice.activation.bits
+    macs = layer.macs
+    if _splits(layer, choice):
+        macs = macs * (_inputs(layer) + _extra_inputs(layer)) // _inputs(layer)
+    return macs * choice.weight.bits * choice.activation.bits
+
+
+def _stored_weights(layer: LayerSpec, choice: Choice) -> int:
+    """Weights with a code of their own: vectors are padded, split inputs stored twice."""
+    weight = choice.weight
+    if weight.is_vector:
+        return layer.out_channels * math.ceil(_inputs(layer) / weight.dim) * weight.dim
+    extra = _extra_inputs(layer) if _splits(layer, choice) else 0
+    return layer.weight_count + layer.out_channels * extra
+
+
+def _inputs(layer: LayerSpec) -> int:
+    """Weights of one output channel."""
+    return layer.weight_count // layer.out_channels
+
+
+def _splits(layer: LayerSpec, choice: Choice) -> bool:
+    return "split" in choice.method.split("+") and splits(layer.op, layer.groups)
+
+
+def _extra_inputs(layer: LayerSpec) -> int:
+    """Weights of one output channel that channel splitting adds."""
+    features = layer.weight_shape[1]
+    return extra_channels(features) * (_inputs(layer) // features)

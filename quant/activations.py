@@ -32,21 +32,29 @@ class StaticQuantizer:
 class DynamicQuantizer:
     """Rounds to the minimum and maximum of each batch, as dynamic runtimes do.
 
-    A batch with NaN or infinity is returned as it is, for the caller to notice.
+    A batch with NaN or infinity is returned as it is, for the caller to notice. With a range per
+    token, a sample does not depend on its batch: a token is what a linear layer multiplies, the
+    last axis, and what a convolution sees of one sample.
 
     Attributes:
         fmt: the format.
+        features_last: whether tokens lie along the last axis alone.
     """
 
     fmt: Format
+    features_last: bool = True
 
     def __call__(self, x: Tensor) -> Tensor:
         """``x`` on the grid of its own range, same shape; straight-through gradient."""
         if x.numel() == 0:
             return x
         # Two vectorised passes; torch.aminmax takes one and a half times as long.
-        low, high = x.detach().amin(), x.detach().amax()
-        if not bool(torch.isfinite(low + high)):
+        if self.fmt.granularity is Granularity.TOKEN:
+            axes = (-1,) if self.features_last else tuple(range(min(1, x.dim() - 1), x.dim()))
+            low, high = x.detach().amin(axes, keepdim=True), x.detach().amax(axes, keepdim=True)
+        else:
+            low, high = x.detach().amin(), x.detach().amax()
+        if not bool(torch.isfinite(low + high).all()):
             return x
         return fake_quantize(x, qparams_from_range(low, high, self.fmt))
 
@@ -59,10 +67,10 @@ def check_activation_format(fmt: Format) -> None:
             expected="a weight format there, or a range-based activation format",
             fix="write for example 'int8ut' or 'fp8e4m3'",
         )
-    if not fmt.is_float and fmt.granularity is not Granularity.TENSOR:
+    if not fmt.is_float and fmt.granularity not in (Granularity.TENSOR, Granularity.TOKEN):
         raise UsageError(
             f"activation format '{fmt}' has more than one scale",
-            expected="granularity t: one scale per tensor",
+            expected="granularity t: one scale per tensor, or k@dynamic: one per token",
             fix=f"write '{str(fmt).replace(str(fmt.granularity), 't', 1)}'"
             if fmt.granularity is Granularity.CHANNEL
             else "write for example 'int8ut'",

@@ -9,7 +9,7 @@ microseconds; an empty slot is the float layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -19,6 +19,19 @@ from quant.errors import UsageError, unknown
 from quant.slices import QUANTIZABLE
 
 Quantizer = Callable[[Tensor], Tensor]
+
+
+class Filling(NamedTuple):
+    """What the slots of one layer hold; see :meth:`Attachment.set`. Empty: a float layer."""
+
+    weight: Tensor | Quantizer | None = None
+    input: Quantizer | None = None
+    shift: Tensor | None = None
+
+    @property
+    def is_float(self) -> bool:
+        """True when all slots are empty."""
+        return self.weight is None and self.input is None and self.shift is None
 
 
 class _WeightSlot(nn.Module):
@@ -53,13 +66,17 @@ class _InputSlot:
 
 
 class _OutputSlot:
-    """Forward hook that adds a constant to the layer's output."""
+    """Forward hook that adds a constant to the layer's output and applies a function to it."""
 
     def __init__(self) -> None:
-        self.content: Tensor | None = None
+        self.shift: Tensor | None = None
+        self.content: Quantizer | None = None
 
     def __call__(self, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor | None:
-        return None if self.content is None else output + self.content
+        if self.shift is None and self.content is None:
+            return None
+        shifted = output if self.shift is None else output + self.shift
+        return shifted if self.content is None else self.content(shifted)
 
 
 class Attachment:
@@ -104,11 +121,24 @@ class Attachment:
         Raises:
             UsageError: the layer is not attached.
         """
-        if name not in self._modules:
-            raise unknown("layer", name, self._modules, where="attached layers")
+        self._check(name)
         self._weights[name].__dict__["content"] = weight
         self._inputs[name].content = input
-        self._outputs[name].content = shift
+        self._outputs[name].shift = shift
+        self._outputs[name].content = None
+
+    def set_output(self, name: str, output: Quantizer | None) -> None:
+        """Puts a function of the (shifted) output into a layer's slot; :meth:`set` removes it.
+
+        Raises:
+            UsageError: the layer is not attached.
+        """
+        self._check(name)
+        self._outputs[name].content = output
+
+    def _check(self, name: str) -> None:
+        if name not in self._modules:
+            raise unknown("layer", name, self._modules, where="attached layers")
 
     def clear(self) -> None:
         """Empties all slots: the model computes in float again."""

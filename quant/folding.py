@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -24,6 +25,22 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(frozen=True)
+class NormStatistics:
+    """Mean and standard deviation of a folded layer's output over its training data.
+
+    A norm shifts every channel to mean ``beta`` and standard deviation ``|gamma|``; that
+    knowledge outlives the norm and stands in for data (Nagel et al., arXiv 1906.04721).
+
+    Attributes:
+        mean: ``beta``, ``[channels]``.
+        std: ``|gamma|``, ``[channels]``.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+
+@dataclass(frozen=True)
 class Folded:
     """Result of folding.
 
@@ -31,11 +48,13 @@ class Folded:
         model: a new model in eval mode; tensors that did not change are shared.
         folded: ``{name of the norm: name of the layer that took it in}``.
         left: ``{name of the norm: reason it was left}``.
+        statistics: what the norm says of its layer's output, by name of the layer.
     """
 
     model: nn.Module
     folded: dict[str, str]
     left: dict[str, str]
+    statistics: dict[str, NormStatistics] = field(default_factory=dict)
 
 
 def share_copy(model: nn.Module) -> nn.Module:
@@ -58,12 +77,17 @@ def share_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
-def fold_batch_norm(model: nn.Module) -> Folded:
+def fold_batch_norm(model: nn.Module, example: Tensor | None = None) -> Folded:
     """Folds every batch norm that directly follows a convolution or linear layer.
 
     A norm is left alone, with the reason given, when it follows something else, when the layer
     before it also feeds something else, or when one of the two is used more than once. The
     given model is not changed.
+
+    Args:
+        model: the float model.
+        example: a model input. A norm behind a linear layer normalises features only where its
+            input is ``[n, features]``, which the graph does not tell: it is left without one.
     """
     result = share_copy(model).eval()
     norms = {name: m for name, m in result.named_modules() if isinstance(m, NORMS)}
@@ -75,9 +99,16 @@ def fold_batch_norm(model: nn.Module) -> Folded:
         reason = f"the model cannot be traced: {cause}"
         return Folded(result, {}, dict.fromkeys(norms, reason))
     plan, left = _plan(result, norms, graph)
+    ranks = {} if example is None else _ranks(result, plan, example)
+    for norm, layer in list(plan.items()):
+        reason = _misplaced(result.get_submodule(layer), ranks.get(norm))
+        if reason:
+            left[norm] = reason
+            del plan[norm]
+    statistics = {layer: _statistics(result, norm) for norm, layer in plan.items()}
     for norm, layer in plan.items():
         _absorb(result, layer, norm)
-    return Folded(result, plan, left)
+    return Folded(result, plan, left, statistics)
 
 
 class NormTracer(fx.Tracer):
@@ -140,6 +171,43 @@ def _obstacle(
     if norm.num_features != SliceLayout.of(layer).channels:
         return f"its {norm.num_features} features are not the output channels of '{name}'"
     return ""
+
+
+@torch.no_grad()
+def _ranks(model: nn.Module, plan: Mapping[str, str], example: Tensor) -> dict[str, int]:
+    """Number of axes of what enters each norm behind a linear layer."""
+    ranks: dict[str, int] = {}
+    asked = [n for n, layer in plan.items() if isinstance(model.get_submodule(layer), nn.Linear)]
+
+    def note(name: str) -> Any:
+        return lambda _, args: ranks.__setitem__(name, args[0].dim())
+
+    hooks = [model.get_submodule(name).register_forward_pre_hook(note(name)) for name in asked]
+    try:
+        if asked:
+            model(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return ranks
+
+
+def _misplaced(layer: nn.Module, rank: int | None) -> str:
+    """Why the norm's features are not the layer's outputs; empty when they are."""
+    if not isinstance(layer, nn.Linear) or rank == 2:
+        return ""
+    if rank is None:
+        return "whether it normalises features is unknown without an example input"
+    return f"it normalises the second of {rank} axes, not the features of a linear layer"
+
+
+def _statistics(model: nn.Module, norm_name: str) -> NormStatistics:
+    norm = model.get_submodule(norm_name)
+    assert isinstance(norm, NORMS)
+    assert norm.running_mean is not None
+    mean, std = torch.zeros_like(norm.running_mean), torch.ones_like(norm.running_mean)
+    mean = mean if norm.bias is None else norm.bias.detach()
+    return NormStatistics(mean, std if norm.weight is None else norm.weight.detach().abs())
 
 
 def _absorb(model: nn.Module, layer_name: str, norm_name: str) -> None:

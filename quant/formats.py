@@ -5,16 +5,22 @@ Grammar (whitespace is not allowed)::
     format  = "float32" | "float16" | "bfloat16"
             | "int" bits [scheme] [granularity] ["@" timing]
             | levels [granularity] ["@" timing]
+            | vectors bits "d" dim
     levels  = "fp8e4m3" | "fp8e5m2" | "fp4" | "nf4"  a table of floating levels times a scale
             | "mxfp8" | "mxfp6" | "mxfp4"            one power-of-two scale per group
             | "pot" bits | "apot" bits               powers of two, sums of them; bits 2 .. 8
             | "binary" | "ternary"                   {-1, 1}, {-1, 0, 1} times a fitted scale
-            | "km" bits                              a k-means codebook of 2^bits values
-    bits    = 2 .. 8
+            | "km" bits | "lv" bits                  2^bits values: by k-means, by gradient
+            | "bc" bits | "bcg" bits                 sums of +-alpha_i: alternating, greedy fit
+            | "pwl" bits                             uniform, finer in the centre than in the tails
+    vectors = "vq" | "pq" | "rpq"                    dim weights share a code of dim * bits bits;
+                                                     one codebook, one per place, two stages
+    bits    = 2 .. 8; of vectors 1 .. 8 with at most 2^12 code words
     scheme  = "s"  symmetric, full range        q in [-2^(b-1), 2^(b-1)-1]
             | "sr" symmetric, restricted range  q in [-(2^(b-1)-1), 2^(b-1)-1]
             | "u"  asymmetric (zero point)      q in [0, 2^b-1]
     granularity = "t" one scale per tensor | "c" per output channel | "g" N per group of N weights
+                of one channel | "n" N per N output channels | "k" per token (dynamic activations)
     timing  = "static" ranges from calibration | "dynamic" ranges from each batch (activations)
 
 Omitted parts mean ``s``, ``t`` and ``@static``; ``mxfp*`` always has groups, of 32 where no size
@@ -27,6 +33,7 @@ time; ``km4c`` a 4-bit codebook per output channel. Definitions follow Gholami e
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -47,15 +54,28 @@ NAMED_BITS = {
     "binary": 1,
     "ternary": 2,
 }
-SIZED = ("pot", "apot", "km")
-FITTED = ("binary", "ternary", "km")
+SIZED = ("pot", "apot", "km", "lv", "bc", "bcg", "pwl")
+VECTORS = ("vq", "pq", "rpq")
+FITTED = ("binary", "ternary", "km", "lv", "bc", "bcg", "pwl", *VECTORS)
+MAX_WORD_BITS = 12
 MX_GROUP = 32
 SCALE_BITS, MX_SCALE_BITS, LEVEL_BITS = 32, 8, 32
 
-_PARTS = r"(?P<gran>t|c|g(?P<group>\d+))?(@(?P<timing>\w+))?"
+_PARTS = r"(?P<gran>t|c|k|[gn](?P<group>\d+))?(@(?P<timing>\w+))?"
 _INT = re.compile(r"(?P<kind>int)(?P<bits>\d+)(?P<scheme>sr|s|u)?" + _PARTS)
 _NAMED = re.compile(f"(?P<kind>{'|'.join(NAMED_BITS)})" + _PARTS)
 _SIZED = re.compile(f"(?P<kind>{'|'.join(SIZED)})(?P<bits>\\d+)" + _PARTS)
+_VECTOR = re.compile(f"(?P<kind>{'|'.join(VECTORS)})(?P<bits>\\d+)d(?P<dim>\\d+)")
+
+
+# Numbers a slice stores besides its codes: levels, bases, or breakpoint and peak.
+_SHARED_NUMBERS: dict[str, Callable[[int], int]] = {
+    "km": lambda bits: 1 << bits,
+    "lv": lambda bits: 1 << bits,
+    "bc": lambda bits: bits,
+    "bcg": lambda bits: bits,
+    "pwl": lambda _: 2,
+}
 
 
 class Scheme(StrEnum):
@@ -67,11 +87,16 @@ class Scheme(StrEnum):
 
 
 class Granularity(StrEnum):
-    """How many weights share one scale."""
+    """How many weights share one scale.
+
+    GROUP is the sub-channel granularity of the survey, ROWS its group of output channels.
+    """
 
     TENSOR = "t"
     CHANNEL = "c"
     GROUP = "g"
+    ROWS = "n"
+    TOKEN = "k"
 
 
 class Timing(StrEnum):
@@ -90,8 +115,10 @@ class Format:
         bits: storage width of one element, without scales and codebooks.
         scheme: integer range and symmetry (ignored for float kinds).
         granularity: what shares one scale (ignored for float kinds).
-        group_size: weights per scale when ``granularity`` is GROUP, else 0.
+        group_size: weights per scale when ``granularity`` is GROUP, output channels per scale
+            when it is ROWS, else 0.
         timing: static or dynamic range (activations only).
+        dim: weights that share one code; more than 1 for vector formats only.
     """
 
     kind: str
@@ -100,6 +127,7 @@ class Format:
     granularity: Granularity = Granularity.TENSOR
     group_size: int = 0
     timing: Timing = Timing.STATIC
+    dim: int = 1
 
     @property
     def is_float(self) -> bool:
@@ -117,6 +145,21 @@ class Format:
         return self.kind in FITTED
 
     @property
+    def is_vector(self) -> bool:
+        """True for formats whose codes stand for several weights at once."""
+        return self.kind in VECTORS
+
+    @property
+    def stages(self) -> int:
+        """Codebooks whose words are summed: 2 for residual formats, else 1."""
+        return 2 if self.kind == "rpq" else 1
+
+    @property
+    def words(self) -> int:
+        """Code words of one codebook of a vector format."""
+        return 1 << (self.bits * self.dim // self.stages)
+
+    @property
     def is_mx(self) -> bool:
         """True for block formats with a shared power-of-two scale."""
         return self.kind.startswith("mx")
@@ -126,8 +169,10 @@ class Format:
         """Bits stored once per slice: scale, zero point and codebook; 0 for float formats."""
         if self.is_float:
             return 0
-        if self.kind == "km":
-            return LEVEL_BITS << self.bits
+        if self.is_vector:
+            return self.stages * self.words * self.dim * LEVEL_BITS
+        if self.kind in _SHARED_NUMBERS:
+            return LEVEL_BITS * _SHARED_NUMBERS[self.kind](self.bits)
         zero_point = self.bits if self.scheme is Scheme.ASYMMETRIC else 0
         return (MX_SCALE_BITS if self.is_mx else SCALE_BITS) + zero_point
 
@@ -153,7 +198,9 @@ class Format:
     def __str__(self) -> str:
         if self.is_float:
             return self.kind
-        group = str(self.group_size) if self.granularity is Granularity.GROUP else ""
+        if self.is_vector:
+            return f"{self.kind}{self.bits}d{self.dim}"
+        group = str(self.group_size) if self.group_size else ""
         timing = "@dynamic" if self.timing is Timing.DYNAMIC else ""
         width = "" if self.kind in NAMED_BITS else self.bits
         scheme = self.scheme if self.kind == "int" else ""
@@ -172,6 +219,9 @@ def parse_format(text: str) -> Format:
     """
     if text in FLOAT_BITS:
         return Format(text, FLOAT_BITS[text])
+    vector = _VECTOR.fullmatch(text)
+    if vector is not None:
+        return _vector(text, vector["kind"], int(vector["bits"]), int(vector["dim"]))
     match = _INT.fullmatch(text) or _NAMED.fullmatch(text) or _SIZED.fullmatch(text)
     if match is None:
         raise _bad_format(text, "not a number format")
@@ -185,17 +235,29 @@ def parse_format(text: str) -> Format:
     except ValueError:
         raise _bad_format(text, f"unknown timing '@{parts['timing']}'") from None
     scheme = Scheme(parts.get("scheme") or "s")
+    if granularity is Granularity.TOKEN and timing is not Timing.DYNAMIC:
+        raise _bad_format(text, "a token's range is known at run time only; append '@dynamic'")
     return Format(kind, bits, scheme, granularity, group_size, timing)
+
+
+def _vector(text: str, kind: str, bits: int, dim: int) -> Format:
+    """A vector format, its codebook small enough to be searched."""
+    fmt = Format(kind, bits, dim=dim)
+    if not 1 <= bits <= MAX_BITS or not dim >= 1 or bits * dim > MAX_WORD_BITS:
+        raise _bad_format(text, f"2^{bits * dim} code words are out of range")
+    if bits * dim % fmt.stages:
+        raise _bad_format(text, f"{bits * dim} bits do not divide into {fmt.stages} stages")
+    return fmt
 
 
 def _slices(text: str, kind: str, granularity: str, size: str) -> tuple[Granularity, int]:
     """Granularity and group size of a format's text."""
     if kind.startswith("mx"):
-        if granularity[:1] in ("t", "c"):
+        if granularity[:1] not in ("", "g"):
             raise _bad_format(text, "a block format shares its scale within groups only")
         granularity, size = "g", size or str(MX_GROUP)
     result = Granularity((granularity or "t")[0])
-    if result is Granularity.GROUP and int(size) < 1:
+    if result in (Granularity.GROUP, Granularity.ROWS) and int(size) < 1:
         raise _bad_format(text, "group size must be at least 1")
     return result, int(size or 0)
 
@@ -205,8 +267,9 @@ def _bad_format(text: str, why: str) -> UsageError:
     known = [*FLOAT_BITS, *NAMED_BITS, *sized]
     return UsageError(
         f"format '{text}': {why}",
-        expected="float32, float16, bfloat16, or int2..int8 with optional s|sr|u, t|c|gN, "
+        expected="float32, float16, bfloat16, or int2..int8 with optional s|sr|u, t|c|gN|nN, "
         "@static|@dynamic (for example int4sg128, int8ut@dynamic); or one of "
-        f"{', '.join(NAMED_BITS)}, pot4, apot4, km4 with optional t|c|gN",
+        f"{', '.join(NAMED_BITS)}, pot4, apot4, km4, lv4, bc3, bcg3, pwl4 "
+        "with optional t|c|gN|nN; or vq2d4, pq2d4, rpq2d4",
         fix=nearest(text, known) or "write for example int8sc",
     )

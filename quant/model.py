@@ -7,8 +7,9 @@ be read-only memory.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,38 +21,25 @@ from quant.activations import (
     static_qparams,
 )
 from quant.affine import QParams, check_finite
-from quant.attach import Quantizer, attach
-from quant.calibration import MinMax, StreamingHistogram
+from quant.attach import Filling, Quantizer, attach
+from quant.calibration import MinMax
 from quant.calibration.base import squared_error
-from quant.errors import DataError, unknown
-from quant.folding import fold_batch_norm, share_copy
+from quant.choice import LayerChoice
+from quant.errors import UsageError, unknown
 from quant.formats import FLOAT32, Format, Timing
 from quant.method import Method
+from quant.prepare import prepare
+from quant.ptq.analytic import input_means
 from quant.ptq.bias import bias_shift
-from quant.ptq.equalize import equalize
-from quant.ptq.moments import InputMoments
-from quant.ptq.rounding import adaround, gptq
-from quant.slices import SliceLayout
-from quant.weights import WeightQuantizer, weight_quantizer
+from quant.ptq.codes import LayerWeight, round_weight
+from quant.ptq.joint import JointRepair
+from quant.ptq.names import NEEDS_MOMENTS, splits
+from quant.ptq.reestimate import reestimate
+from quant.slices import CONVS, SliceLayout
+from quant.statistics import collect
+from quant.weights import Rounder
 
-
-class LayerChoice(Protocol):
-    """What one layer takes; ``method`` is empty or names a weight calibrator."""
-
-    @property
-    def weight(self) -> Format:
-        """Format of the weight."""
-        ...
-
-    @property
-    def activation(self) -> Format:
-        """Format of the tensor entering the layer."""
-        ...
-
-    @property
-    def method(self) -> str:
-        """Name of a weight calibrator for this layer, or empty for the study's."""
-        ...
+__all__ = ["LayerChoice", "QuantizedModel"]
 
 
 class QuantizedModel:
@@ -60,13 +48,16 @@ class QuantizedModel:
     Args:
         model: the float model; it is copied in structure, its tensors are shared.
         layer_names: layers that may be quantized.
-        method: how ranges are found and whether batch norms are folded first.
-        calibration: batches of model inputs; read once, in eval mode.
+        method: how ranges are found and what is repaired.
+        calibration: batches of model inputs; read in eval mode, once unless a repair reads them
+            again.
+        layer_methods: methods of their own that layers may be given, so that what they need is
+            gathered in the same pass.
 
     Raises:
         UsageError: a layer name is unknown or has no quantizable weight.
-        DataError: a weight or an activation is NaN or infinite (the layer is named), or there
-            is no calibration data.
+        DataError: a weight or an activation is NaN or infinite (the layer is named), there is
+            no calibration data, or the method reads batch norms and there are none.
     """
 
     def __init__(
@@ -75,23 +66,43 @@ class QuantizedModel:
         layer_names: Sequence[str],
         method: Method,
         calibration: Iterable[Tensor],
+        layer_methods: Iterable[str] = (),
     ) -> None:
-        folds = method.fold_batch_norm
-        self.module = fold_batch_norm(model).model if folds else share_copy(model).eval()
+        self.source = model
+        prepared = prepare(model, method, calibration)
+        self.module, self.norms = prepared.module, prepared.norms
         self.layer_names = tuple(layer_names)
         self.method = method
-        if "equalize" in method.repair:
-            equalize(self.module)
+        self._batches = prepared.batches
+        self._means = self._analytic_means()
         self.attachment = attach(self.module, self.layer_names)
         self._weights: dict[tuple[str, Format, str], Tensor] = {}
         self._shifts: dict[tuple[str, Format, str], Tensor] = {}
-        self._moments = self._empty_moments()
         self._errors: dict[tuple[str, Format, str], float] = {}
         self._inputs: dict[tuple[str, Format], Quantizer] = {}
         self._input_errors: dict[tuple[str, Format], float] = {}
         for name in self.layer_names:
             check_finite(self.original(name), f"the weight of layer '{name}'")
-        self.statistics = self._calibrate(calibration)
+        self._has_moments = method.needs_moments(layer_methods)
+        gathered = collect(
+            self.module,
+            self.attachment,
+            prepared.batches,
+            moments=self._has_moments,
+            norms=self.norms if method.calibration == "batch_norm" else None,
+            generator=self._generator("calibration"),
+        )
+        self.statistics, self._moments = gathered.histograms, gathered.moments
+        self._blocks: dict[object, dict[str, Tensor]] = {}
+        self._joint = JointRepair(
+            method.joint,
+            self.module,
+            self.attachment,
+            self._batches,
+            self._job,
+            self.statistics,
+            self._generator,
+        )
 
     def __call__(self, *inputs: Tensor) -> Any:
         """Output of the model as currently assigned."""
@@ -105,17 +116,19 @@ class QuantizedModel:
         """Switches every named layer to its choice and all others to float.
 
         Raises:
-            UsageError: unknown layer, or a format the tensor cannot take; nothing has changed.
+            UsageError: unknown layer or method, or a format the tensor cannot take; nothing has
+                changed.
             DataError: a static activation format on a layer no calibration data reached.
         """
-        filled = []
-        for name, choice in assignment.items():
-            weight = self._filling(name, choice)
-            shift = None if weight is None else self._shift(name, choice)
-            filled.append((name, weight, self.input_quantizer(name, choice.activation), shift))
+        filled = {name: self._filling(name, choice) for name, choice in assignment.items()}
         self.float_()
-        for name, weight, quantizer, shift in filled:
-            self.attachment.set(name, weight=weight, input=quantizer, shift=shift)
+        quantized = not all(filling.is_float for filling in filled.values())
+        if self._joint.name and quantized:
+            filled = self._joint.repair(assignment, filled, self._blocks)
+        for name, filling in filled.items():
+            self.attachment.set(name, **filling._asdict())
+        if "bn_reestimate" in self.method.repair and quantized:
+            reestimate(self.module, self.attachment, self.norms, self._batches)
 
     def float_(self) -> None:
         """Switches every layer to float."""
@@ -130,49 +143,19 @@ class QuantizedModel:
         """Weight of a layer as ``fmt`` stores it, repaired; do not write to it.
 
         Repairs that need input moments leave layers without them (transposed and
-        three-dimensional convolutions, layers no data reached) as plain rounding does.
+        three-dimensional convolutions, layers no data reached) as plain rounding does. Repairs
+        of several layers at once take part in :meth:`apply` only.
         """
         key = (layer, fmt, method)
         if key not in self._weights:
             with torch.no_grad():
-                quantizer = self.weight_quantizer(layer, fmt, method)
-                self._weights[key] = self._rounded(layer, quantizer)
+                way = self.method.recipe(method).way
+                self._weights[key] = round_weight(self._job(layer, fmt, method), way)
         return self._weights[key]
 
-    def _rounded(self, layer: str, quantizer: WeightQuantizer) -> Tensor:
-        weight, moments = self.original(layer).detach(), self._moments.get(layer)
-        fmt = quantizer.qparams.fmt
-        if moments is not None and moments.count and not fmt.is_float:
-            if "gptq" in self.method.repair:
-                return gptq(weight, quantizer, moments.second)
-            if "adaround" in self.method.repair and fmt.kind == "int":
-                return adaround(weight, quantizer, moments.second)
-        return quantizer(weight)
-
-    def _shift(self, layer: str, choice: LayerChoice) -> Tensor | None:
-        """Correction of the layer's bias, or None where there is none."""
-        moments = self._moments.get(layer)
-        if "bias_correction" not in self.method.repair or moments is None or not moments.count:
-            return None
-        key = (layer, choice.weight, choice.method)
-        if key not in self._shifts:
-            module, rounded = self.module.get_submodule(layer), self.weight(*key)
-            self._shifts[key] = bias_shift(module, self.original(layer), rounded, moments.mean)
-        return self._shifts[key]
-
-    def _empty_moments(self) -> dict[str, InputMoments]:
-        if not self.method.needs_moments:
-            return {}
-        modules = {name: self.module.get_submodule(name) for name in self.layer_names}
-        return {n: InputMoments(m) for n, m in modules.items() if InputMoments.supports(m)}
-
-    def weight_quantizer(self, layer: str, fmt: Format, method: str = "") -> WeightQuantizer:
+    def weight_quantizer(self, layer: str, fmt: Format, method: str = "") -> Rounder:
         """Calibrated quantizer of a layer's weight, differentiable in the weight."""
-        weight = self.original(layer)
-        module = self.module.get_submodule(layer)
-        layout = SliceLayout.of(module, fmt.granularity, fmt.group_size)
-        calibrator = self.method.weights(method)
-        return weight_quantizer(weight, layout, fmt, calibrator, name=_weight_of(layer))
+        return self._job(layer, fmt, method).quantizer()
 
     def weight_error(self, layer: str, fmt: Format, method: str = "") -> float:
         """Squared L2 distance between the float and the quantized weight."""
@@ -239,55 +222,71 @@ class QuantizedModel:
     def _build_input(self, layer: str, fmt: Format) -> Quantizer:
         check_activation_format(fmt)
         if fmt.timing is Timing.DYNAMIC:
-            return DynamicQuantizer(fmt)
+            linear = isinstance(self.module.get_submodule(layer), nn.Linear)
+            return DynamicQuantizer(fmt, features_last=linear)
         calibrator = self.method.activations()
         return StaticQuantizer(static_qparams(self.statistics[layer], fmt, calibrator))
 
-    def _filling(self, layer: str, choice: LayerChoice) -> Tensor | None:
+    def _filling(self, layer: str, choice: LayerChoice) -> Filling:
+        quantizer = self.input_quantizer(layer, choice.activation)
         if choice.weight == FLOAT32:
-            self._check(layer)
+            return Filling(input=quantizer)
+        key = (layer, choice.weight, choice.method)
+        return Filling(self.weight(*key), quantizer, self._shift(key))
+
+    def _shift(self, key: tuple[str, Format, str]) -> Tensor | None:
+        """Correction of the layer's bias, or None where there is none."""
+        layer, moments = key[0], self._moments.get(key[0])
+        mean = self._means.get(layer)
+        if "bias_correction" in self.method.repair and moments is not None:
+            mean = moments.mean
+        if mean is None:
             return None
-        return self.weight(layer, choice.weight, choice.method)
+        if key not in self._shifts:
+            module, rounded = self.module.get_submodule(layer), self.weight(*key)
+            self._shifts[key] = bias_shift(module, self.original(layer), rounded, mean)
+        return self._shifts[key]
+
+    def _job(self, layer: str, fmt: Format, method: str) -> LayerWeight:
+        weight = self.original(layer).detach()
+        module = self.module.get_submodule(layer)
+        recipe = self.method.recipe(method)
+        if recipe.way in NEEDS_MOMENTS and not self._has_moments:
+            raise UsageError(
+                f"the method '{recipe.way}' of layer '{layer}' was not announced",
+                expected="every method a layer may be given, before calibration",
+                fix=f"QuantizedModel(..., layer_methods=['{method}'])",
+            )
+        return LayerWeight(
+            weight,
+            SliceLayout.of(module, fmt.granularity, fmt.group_size),
+            fmt,
+            recipe.calibrator,
+            f"the weight of layer '{layer}'",
+            self._moments.get(layer),
+            self._generator(f"{layer} {fmt}"),
+            splits(_op_of(module), getattr(module, "groups", 1)),
+        )
+
+    def _analytic_means(self) -> dict[str, Tensor]:
+        """``E[u]`` of layers whose inputs norms describe; empty unless it is asked for."""
+        if "analytic_bias" not in self.method.repair:
+            return {}
+        return input_means(self.module, list(self.layer_names), self.norms)
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        """Randomness of one purpose; the order of requests does not matter."""
+        digest = hashlib.sha256(f"{self.method.seed} {purpose}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
     def _check(self, layer: str) -> None:
         if layer not in self.attachment.names:
             raise unknown("layer", layer, self.layer_names, where="quantized model")
 
-    @torch.no_grad()
-    def _calibrate(self, batches: Iterable[Tensor]) -> dict[str, StreamingHistogram]:
-        """Runs every batch once in float and counts the inputs of all layers."""
-        found = {n: StreamingHistogram(f"the input of layer '{n}'") for n in self.layer_names}
-        for name, histogram in found.items():
-            self.attachment.set(name, input=_recorder(histogram, self._moments.get(name)))
-        empty = True
-        for batch in batches:
-            if not isinstance(batch, Tensor):
-                raise DataError(
-                    f"a calibration batch is a {type(batch).__name__}",
-                    expected="a tensor of model inputs, [n, ...]",
-                    fix="yield the inputs alone, without labels",
-                )
-            self.module(batch)
-            empty = empty and batch.numel() == 0
-        self.float_()
-        if empty:
-            raise DataError(
-                "there is no calibration data",
-                expected="at least one batch with one sample",
-                fix="check the size of the calibration split",
-            )
-        return found
 
-
-def _recorder(histogram: StreamingHistogram, moments: InputMoments | None) -> Quantizer:
-    def record(x: Tensor) -> Tensor:
-        histogram.update(x)
-        if moments is not None and x.numel():
-            moments.update(x)
-        return x
-
-    return record
-
-
-def _weight_of(layer: str) -> str:
-    return f"the weight of layer '{layer}'"
+def _op_of(module: nn.Module) -> str:
+    """``linear``, ``conv2d`` and so on; other classes never split."""
+    if isinstance(module, nn.Linear):
+        return "linear"
+    names = {1: "conv1d", 2: "conv2d", 3: "conv3d"}
+    return names[len(module.kernel_size)] if isinstance(module, CONVS) else ""

@@ -2,14 +2,14 @@
 
 One view serves all layer types. Output channels come first, then everything that feeds one
 output channel, flattened: ``[out, in/groups * kernel]``. Granularity (Shen et al., Q-BERT,
-arXiv 1909.05840) then decides the slices: the whole tensor, one channel, or ``N`` consecutive
-inputs of one channel.
+arXiv 1909.05840) then decides the slices: the whole tensor, ``N`` consecutive channels, one
+channel, or ``N`` consecutive inputs of one channel.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ class SliceLayout:
         shape: shape of the weight: ``[out, in/groups, *kernel]``, for transposed convolutions
             ``[in, out/groups, *kernel]``, for linear layers ``[out, in]``.
         granularity: what shares one scale.
-        group_size: weights per slice when ``granularity`` is GROUP.
+        group_size: weights per slice when ``granularity`` is GROUP, channels when it is ROWS.
         transposed: true for transposed convolutions.
         groups: convolution groups; changes the view of transposed convolutions only.
     """
@@ -50,6 +50,10 @@ class SliceLayout:
         groups = module.groups if isinstance(module, TRANSPOSED) else 1
         return SliceLayout(tuple(module.weight.shape), granularity, group_size, transposed, groups)
 
+    def by_channel(self) -> SliceLayout:
+        """The same weight with one slice per output channel."""
+        return replace(self, granularity=Granularity.CHANNEL, group_size=0)
+
     @property
     def channels(self) -> int:
         """Number of output channels or features."""
@@ -67,7 +71,19 @@ class SliceLayout:
             return math.prod(self.shape)
         if self.granularity is Granularity.CHANNEL:
             return self.inputs
+        if self.granularity is Granularity.ROWS:
+            return self.inputs * self.rows
         return min(self.group_size, self.inputs)
+
+    @property
+    def rows(self) -> int:
+        """Output channels per slice with granularity ROWS."""
+        return min(self.group_size, self.channels)
+
+    @property
+    def bands(self) -> int:
+        """Slices of the whole weight with granularity ROWS."""
+        return -(-self.channels // self.rows) if self.rows else 0
 
     @property
     def per_channel(self) -> int:
@@ -78,7 +94,12 @@ class SliceLayout:
 
     @property
     def tail(self) -> int:
-        """Real elements in the last slice of each channel; the rest of it is zero padding."""
+        """Real elements in the last slice of each channel; the rest of it is zero padding.
+
+        With granularity ROWS, those in the last slice of all.
+        """
+        if self.granularity is Granularity.ROWS and self.width:
+            return self.inputs * (self.channels - (self.channels - 1) // self.rows * self.rows)
         if self.granularity is not Granularity.GROUP or not self.width:
             return self.width
         return self.inputs - (self.per_channel - 1) * self.width
@@ -94,6 +115,10 @@ class SliceLayout:
             return rows.reshape(1, -1)
         if self.granularity is Granularity.CHANNEL:
             return rows
+        if self.granularity is Granularity.ROWS:
+            missing = -self.channels % max(self.rows, 1)
+            padded = torch.nn.functional.pad(rows, (0, 0, 0, missing)) if missing else rows
+            return padded.reshape(self.bands, self.width)
         padding = self.per_channel * self.width - self.inputs
         padded = torch.nn.functional.pad(rows, (0, padding)) if padding else rows
         return padded.reshape(self.channels * self.per_channel, self.width)
@@ -103,6 +128,8 @@ class SliceLayout:
         if self.granularity is Granularity.GROUP:
             slices = slices.reshape(self.channels, self.per_channel * self.width)
             slices = slices[:, : self.inputs]
+        if self.granularity is Granularity.ROWS:
+            slices = slices.reshape(self.bands * self.rows, self.inputs)[: self.channels]
         if not self.transposed:
             return slices.reshape(self.shape)
         incoming, outgoing = self.shape[0] // self.groups, self.shape[1]

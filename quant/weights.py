@@ -17,6 +17,7 @@ from quant.affine import (
 )
 from quant.calibration import Calibrator, Distribution, Range
 from quant.codebook import fit
+from quant.codebook.vector import VectorQuantizer, vector_quantizer
 from quant.errors import UsageError
 from quant.formats import Format, Granularity, Timing
 from quant.slices import SliceLayout
@@ -34,6 +35,11 @@ class WeightQuantizer:
     layout: SliceLayout
     qparams: QParams
 
+    @property
+    def fmt(self) -> Format:
+        """The format."""
+        return self.qparams.fmt
+
     def __call__(self, weight: Tensor) -> Tensor:
         """The weight on the format's grid, same shape; straight-through gradient."""
         if self.qparams.fmt.is_float:
@@ -49,13 +55,42 @@ class WeightQuantizer:
         return self.layout.unslice(dequantize(self.layout.slice(codes), self.qparams))
 
 
-def weight_quantizer(
+Rounder = WeightQuantizer | VectorQuantizer
+"""Both round a weight when called, and have ``layout``, ``fmt``, ``codes`` and ``decode``."""
+
+
+def scalar_quantizer(
     weight: Tensor, layout: SliceLayout, fmt: Format, calibrator: Calibrator, *, name: str = ""
 ) -> WeightQuantizer:
+    """:func:`weight_quantizer` for formats with one code per weight."""
+    result = weight_quantizer(weight, layout, fmt, calibrator, name=name)
+    assert isinstance(result, WeightQuantizer)
+    return result
+
+
+def weight_quantizer(
+    weight: Tensor,
+    layout: SliceLayout,
+    fmt: Format,
+    calibrator: Calibrator,
+    *,
+    name: str = "",
+    importance: Tensor | None = None,
+) -> Rounder:
     """Calibrates a format on a weight.
 
+    Args:
+        weight: of a supported layer.
+        layout: its slices in the format's granularity.
+        fmt: the format.
+        calibrator: finds ranges; not asked by float and fitted formats.
+        name: what the weight is called in messages.
+        importance: how much the error of every weight counts, in the weight's shape; read by
+            fitted formats only.
+
     Raises:
-        UsageError: the format is dynamic; weights do not change at run time.
+        UsageError: the format is dynamic or has a scale per token; weights do not change at
+            run time and have no tokens.
         DataError: the weight holds NaN or infinity; the message names ``name``.
     """
     if fmt.timing is Timing.DYNAMIC:
@@ -68,8 +103,11 @@ def weight_quantizer(
             return WeightQuantizer(layout, qparams_from_range(zero, zero, fmt))
         if fmt.is_fitted:
             check_finite(weight, name or "the tensor")
-            mask = layout.slice(torch.ones_like(weight))
-            return WeightQuantizer(layout, fit(layout.slice(weight.detach()), mask, fmt))
+            if fmt.is_vector:
+                return vector_quantizer(weight.detach(), layout, fmt, importance)
+            counts = torch.ones_like(weight) if importance is None else importance
+            slices = layout.slice(weight.detach())
+            return WeightQuantizer(layout, fit(slices, layout.slice(counts), fmt))
         low, high = _ranges(layout.slice(weight.detach()), layout, fmt, calibrator, name)
         return WeightQuantizer(layout, qparams_from_range(low[:, None], high[:, None], fmt))
 
@@ -78,8 +116,12 @@ def _ranges(
     slices: Tensor, layout: SliceLayout, fmt: Format, calibrator: Calibrator, name: str
 ) -> Range:
     """Range of each slice, ``[S]``; padding of short groups takes no part."""
-    if fmt.granularity is not Granularity.GROUP or layout.tail == layout.width:
+    if layout.tail == layout.width:
         return calibrator.range(Distribution.of_slices(slices, name=name), fmt)
+    if fmt.granularity is Granularity.ROWS:
+        parts = [slices[:-1], slices[-1:, : layout.tail]]
+        ranges = [calibrator.range(Distribution.of_slices(s, name=name), fmt) for s in parts]
+        return torch.cat([r[0] for r in ranges]), torch.cat([r[1] for r in ranges])
     blocks = slices.view(layout.channels, layout.per_channel, layout.width)
     whole = blocks[:, :-1].reshape(-1, layout.width)
     short = blocks[:, -1, : layout.tail]

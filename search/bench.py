@@ -21,6 +21,7 @@ Examples
   bitfront-bench evaluate                       # cost of a candidate against a float forward
   bitfront-bench evaluate task=digits_vit
   bitfront-bench ptq task=digits_resnet         # what each repair gains over plain rounding
+  bitfront-bench calibration                    # all formats against one: time, passes, memory
   bitfront-bench latency                        # predicted against measured latency, five networks
   bitfront-bench strategies                     # strategies against the true optimum
   bitfront-bench strategies task=digits_resnet space=w2348_a48

@@ -64,7 +64,8 @@ class Evaluator:
         """The calibrated model; built on first use with one pass over the calibration split."""
         names = [layer.name for layer in self.space.layers]
         batches = list(_batches(self.task.calibration.inputs, self.task.batch_size))
-        return QuantizedModel(self.task.model, names, self.method, batches)
+        own = {choice.method for group in self.space.groups for choice in group.all_choices}
+        return QuantizedModel(self.task.model, names, self.method, batches, sorted(own - {""}))
 
     @cached_property
     def _float_logprobs(self) -> dict[str, Tensor]:

@@ -13,7 +13,9 @@ from torch import Tensor
 from quant.sensitivity.base import ScoreTable
 from quant.sensitivity.superposition import Superposition
 from search import files, fronts
+from search.coded_size import coded_bytes
 from search.evaluate import Evaluator
+from search.ladder import climb
 from search.plan import Plan
 from search.progress import Bar
 from search.records import JournalLine, Result, decode_codes, read_journals
@@ -34,6 +36,14 @@ def finish(
     front = build_front(plan, table, lines)
     add_front_probabilities(front, scores or {})
     _read_test_split(plan, evaluator, front)
+    if plan.settings.objective.coded_size:
+        _add_coded_sizes(plan, evaluator, front)
+    climbed = climb(plan, evaluator, table)
+    if climbed.agreements:
+        # Rung 0 stays as the table and the report have it; the last rung's front stands beside.
+        top = build_front(plan, climbed.table, lines)
+        _read_test_split(plan, climbed.evaluator, top)
+        front["ladder"] = climbed.to_json(top)
     files.write_table(run_dir / "trials.parquet", table)
     (run_dir / "policies").mkdir(exist_ok=True)
     for policy_id, item in front["policies"].items():
@@ -44,6 +54,13 @@ def finish(
         )
     files.write_json(run_dir / "front.json", front)
     return front, table
+
+
+def _add_coded_sizes(plan: Plan, evaluator: Evaluator, front: dict[str, Any]) -> None:
+    """Adds ``coded_bytes`` to every kept policy."""
+    for item in front["policies"].values():
+        policy = plan.space.policy(decode_codes(item["codes"]))
+        item["coded_bytes"] = coded_bytes(plan.space, evaluator.quantized, policy)
 
 
 def build_front(plan: Plan, table: pd.DataFrame, lines: list[JournalLine]) -> dict[str, Any]:

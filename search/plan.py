@@ -24,6 +24,7 @@ from search.settings import Settings
 from search.strategies.base import Strategy
 from search.targets import build
 from search.tasks.base import Task
+from search.tasks.synthetic import with_calibration
 from spaces.baselines import float_codes
 from spaces.build import build_space
 from spaces.choices import Choice
@@ -118,7 +119,7 @@ def make_plan(settings: Settings, task: Task | None = None) -> Plan:
         build_strategy(name, config, settings.plugins)
         for name, config in settings.strategies.items()
     ]
-    task = task or load_task(settings)
+    task = with_calibration(task or load_task(settings), settings.method)
     devices = devices_of(settings)
     traced = trace(task.on_device.model, task.on_device.example_input)
     if traced.warning:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from quant.errors import UsageError, unknown
@@ -31,11 +31,13 @@ class ObjectiveSettings:
         quality: ``"ce"``, ``"kl"`` or ``"accuracy"``.
         costs: cost metrics, one front each.
         tolerance: accuracy (a share) the picked cheap points may lose against float.
+        coded_size: whether ``front.json`` also holds sizes with Huffman-coded weights.
     """
 
     quality: str = "ce"
     costs: tuple[str, ...] = ("size_bytes", "latency_ms")
     tolerance: float = 0.01
+    coded_size: bool = False
 
     def __post_init__(self) -> None:
         qualities = [name for name, item in OBJECTIVES.items() if not item.is_cost]
@@ -84,6 +86,50 @@ class RunnerSettings:
 
 
 @dataclass(frozen=True)
+class LadderSettings:
+    """Dearer methods for the final front; see :mod:`search.ladder`.
+
+    Attributes:
+        rungs: repairs of each further rung, joined by ``+``; none for a study of one rung.
+        policies: on which rankings of adjacent rungs are compared, at least 2.
+    """
+
+    rungs: tuple[str, ...] = ()
+    policies: int = 20
+
+    def __post_init__(self) -> None:
+        require(
+            self.policies >= 2,
+            f"ladder.policies is {self.policies}",
+            where="ladder.policies",
+            expected="2 or more",
+        )
+
+    def methods(self, first: Method) -> list[Method]:
+        """Methods of all rungs, the study's ``first``.
+
+        Raises:
+            UsageError: an unknown repair, repairs that exclude each other, or a rung twice.
+        """
+        where, found = "ladder.rungs", [first]
+        for rung in self.rungs:
+            try:
+                made = replace(first, name=rung, repair=tuple(rung.split("+")))
+            except UsageError as cause:
+                raise UsageError(
+                    cause.what, where=where, expected=cause.expected, fix=cause.fix
+                ) from cause
+            require(
+                all(set(made.repair) != set(other.repair) for other in found),
+                f"rung '{rung}' is there already",
+                where=where,
+                expected="rungs that differ from the method and from each other",
+            )
+            found.append(made)
+        return found
+
+
+@dataclass(frozen=True)
 class Settings:
     """One study.
 
@@ -96,6 +142,7 @@ class Settings:
         scores: target configuration of the scores strategies may ask for, by kind.
         hw: device configuration by device name.
         objective, budget, method, runner: see their classes.
+        ladder: further rungs.
         seeds: one trial per strategy and seed.
         resume: ``"auto"``, ``"fresh"`` or ``"extend"``.
         dry_run: stop after the plan.
@@ -114,6 +161,7 @@ class Settings:
     budget: Budget
     method: Method
     runner: RunnerSettings
+    ladder: LadderSettings = LadderSettings()
     seeds: tuple[int, ...] = (0,)
     resume: str = "auto"
     dry_run: bool = False
@@ -140,6 +188,9 @@ class Settings:
             raise unknown("resume mode", raw.resume, RESUME, where="resume")
         budget = from_mapping(Budget, raw.budget, "budget")
         _check_budget(budget)
+        method = from_mapping(Method, raw.method, "method")
+        ladder = from_mapping(LadderSettings, raw.ladder, "ladder")
+        ladder.methods(method)
         return Settings(
             study=raw.study,
             run_dir=raw.run_dir,
@@ -150,8 +201,9 @@ class Settings:
             hw=raw.hw,
             objective=from_mapping(ObjectiveSettings, raw.objective, "objective"),
             budget=budget,
-            method=from_mapping(Method, raw.method, "method"),
+            method=method,
             runner=from_mapping(RunnerSettings, raw.runner, "runner"),
+            ladder=ladder,
             seeds=raw.seeds,
             resume=raw.resume,
             dry_run=raw.dry_run,
@@ -176,6 +228,7 @@ class _Raw:
     strategy: dict[str, Any] = field(default_factory=dict)
     score: dict[str, Any] = field(default_factory=dict)
     hw: dict[str, Any] = field(default_factory=dict)
+    ladder: dict[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
     resume: str = "auto"
     dry_run: bool = False
@@ -200,7 +253,17 @@ def config_hash(data: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-IDENTITY_KEYS = ("task", "space", "method", "objective", "hw", "strategy", "score", "seeds")
+IDENTITY_KEYS = (
+    "task",
+    "space",
+    "method",
+    "ladder",
+    "objective",
+    "hw",
+    "strategy",
+    "score",
+    "seeds",
+)
 """Keys that must not change between a run and its resumption."""
 
 

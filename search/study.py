@@ -147,7 +147,7 @@ def score_context(plan: Plan, evaluator: Evaluator) -> ScoreContext:
         groups=tuple(group.layers for group in plan.space.groups),
         choices=tuple(group.all_choices for group in plan.space.groups),
         inputs=plan.task.calibration.inputs,
-        labels=plan.task.calibration.labels,
+        labels=None if plan.task.synthetic else plan.task.calibration.labels,
         batch_size=min(SCORE_BATCH, plan.task.batch_size),
         generator=torch.Generator().manual_seed(0),
     )

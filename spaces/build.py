@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from quant.activations import check_activation_format
-from quant.calibration import calibrator
 from quant.errors import InfeasibleError, UsageError, nearest
+from quant.method import Method
 from spaces.choices import BASELINES, Choice
 from spaces.config import Rule, SpaceConfig
 from spaces.groups import tie_groups
@@ -68,7 +68,17 @@ def _check_choices(choices: Sequence[Choice], where: str) -> None:
                 cause.what, where=where, expected=cause.expected, fix=cause.fix
             ) from cause
         if choice.method:
-            calibrator(choice.method, where=f"{where}, choice {choice}")
+            _check_method(choice, where)
+
+
+def _check_method(choice: Choice, where: str) -> None:
+    try:
+        Method().recipe(choice.method)
+    except UsageError as cause:
+        place = f"{where}, choice {choice}"
+        raise UsageError(
+            cause.what, where=place, expected=cause.expected, fix=cause.fix
+        ) from cause
 
 
 def _check_count(group: str, count: int) -> None:

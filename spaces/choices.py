@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from quant.errors import UsageError
-from quant.formats import FLOAT32, Format, Timing, parse_format
+from quant.formats import FLOAT32, Format, Granularity, Timing, parse_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,13 @@ class Choice:
 
     @property
     def label(self) -> str:
-        """Short name for people: ``fp32``, ``w4a8``, ``w8a8 dyn``."""
+        """Short name for people: ``fp32``, ``w4a8``, ``w8a8 dyn``, ``w4a8 gptq``."""
         if self == FLOAT_CHOICE:
             return "fp32"
         dynamic = " dyn" if self.activation.timing is Timing.DYNAMIC else ""
-        return f"{_width('w', self.weight)}{_width('a', self.activation)}{dynamic}"
+        dynamic = " token" if self.activation.granularity is Granularity.TOKEN else dynamic
+        method = f" {self.method}" if self.method else ""
+        return f"{_width('w', self.weight)}{_width('a', self.activation)}{dynamic}{method}"
 
     def __str__(self) -> str:
         return self.text

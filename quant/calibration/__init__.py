@@ -9,6 +9,7 @@ from quant.calibration.average import MovingAverage
 from quant.calibration.base import Calibrator, Distribution, Range
 from quant.calibration.histogram import StreamingHistogram
 from quant.calibration.kl import Entropy
+from quant.calibration.lp import Lp
 from quant.calibration.minmax import MinMax
 from quant.calibration.mse import MeanSquaredError
 from quant.calibration.percentile import Percentile
@@ -24,6 +25,7 @@ CALIBRATORS: Mapping[str, Callable[[float], Calibrator]] = {
     "aciq_laplace": lambda _: AciqLaplace(),
     "aciq_gaussian": lambda _: AciqGaussian(),
     "wentropy": lambda _: WeightedEntropy(),
+    "lp": lambda _: Lp(),
 }
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Calibrator",
     "Distribution",
     "Entropy",
+    "Lp",
     "MeanSquaredError",
     "MinMax",
     "MovingAverage",

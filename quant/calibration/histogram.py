@@ -18,6 +18,7 @@ from quant.calibration.base import Distribution
 _HALF = 4096  # bins per side; the range is resolved to 1/2048 of the peak or finer
 _HALF_LOG2 = _HALF.bit_length() - 1
 _MOMENTUM = 0.1  # weight of a new batch in the averaged extremes
+_PIECE = 1 << 16  # values counted at a time
 _SMALLEST = -110  # bin width 2^-110; narrower ones would overflow float32 when inverted
 
 
@@ -54,9 +55,11 @@ class StreamingHistogram:
         self._average(low, high)
         self.low, self.high = min(self.low, low), max(self.high, high)
         self.count += x.numel()
-        self._zeros += x.numel() - int(torch.count_nonzero(x))
-        place = torch.floor(x.detach().float() * 2.0**-self._exponent).to(torch.int64)
-        self._bins += torch.bincount(place.reshape(-1).add_(_HALF), minlength=2 * _HALF).cpu()
+        # In pieces: places are 64-bit, and those of a whole batch would outweigh its activations.
+        for part in torch.split(x.detach().reshape(-1), _PIECE):
+            self._zeros += part.numel() - int(torch.count_nonzero(part))
+            place = torch.floor(part.float() * 2.0**-self._exponent).to(torch.int64)
+            self._bins += torch.bincount(place.add_(_HALF), minlength=2 * _HALF).cpu()
 
     def distribution(self) -> Distribution:
         """The statistics as one slice, ``values [1, 1 + occupied bins]``, float64.

@@ -1,4 +1,4 @@
-"""Formats whose scale or levels are fitted to the tensor: binary, ternary, k-means."""
+"""Formats whose scale or levels are fitted to the tensor, each in a file of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from quant.affine import QParams
+from quant.codebook.binary_code import alternating, greedy
 from quant.codebook.kmeans import kmeans
+from quant.codebook.learned import learned
+from quant.codebook.piecewise import piecewise
 from quant.codebook.ternary import binary, ternary
 from quant.formats import Format
 
@@ -15,15 +18,21 @@ _FITS: Mapping[str, Callable[[Tensor, Tensor, Format], QParams]] = {
     "binary": binary,
     "ternary": ternary,
     "km": kmeans,
+    "lv": learned,
+    "bc": alternating,
+    "bcg": greedy,
+    "pwl": piecewise,
 }
 
 
-def fit(slices: Tensor, mask: Tensor, fmt: Format) -> QParams:
-    """Fits a format with ``fmt.is_fitted`` to every slice on its own.
+def fit(slices: Tensor, weights: Tensor, fmt: Format) -> QParams:
+    """Fits a scalar format with ``fmt.is_fitted`` to every slice on its own.
 
     Args:
         slices: finite weights, ``[S, n]``.
-        mask: 1 for real elements, 0 for padding, ``[S, n]``.
+        weights: how much the error of an element counts, 0 for padding, ``[S, n]``; 1 everywhere
+            else is the plain fit, the diagonal of the Hessian that of Choi et al., arXiv
+            1612.01543 (for ``binary`` Hou et al., LAB, arXiv 1611.01600).
         fmt: the format.
     """
-    return _FITS[fmt.kind](slices, mask, fmt)
+    return _FITS[fmt.kind](slices, weights, fmt)

@@ -18,11 +18,16 @@ from quant.formats import Format
 def binary(slices: Tensor, mask: Tensor, fmt: Format) -> QParams:
     """Scale ``mean|w|`` of each slice; see :func:`quant.codebook.fit`."""
     total = (slices.abs() * mask).sum(1, keepdim=True)
-    return _qparams(total / mask.sum(1, keepdim=True).clamp(min=1), fmt)
+    # Slices without any weight have a total of 0 and keep it.
+    return _qparams(total / mask.sum(1, keepdim=True).clamp(min=1e-30), fmt)
 
 
 def ternary(slices: Tensor, mask: Tensor, fmt: Format) -> QParams:
-    """Best scale of each slice; see :func:`quant.codebook.fit`."""
+    """Best scale of each slice; see :func:`quant.codebook.fit`.
+
+    Weights other than 0 count as 1: sorting finds the best support for equal weights alone.
+    """
+    mask = (mask > 0).to(slices)
     if slices.shape[1] == 0:
         return _qparams(slices.new_zeros(len(slices), 1), fmt)
     kept = (slices.abs() * mask).sort(dim=1, descending=True).values.cumsum(1)

@@ -1,3 +1,1 @@
 """Repair: what post-training quantization does beyond rounding every weight to the nearest."""
-
-REPAIRS = ("equalize", "gptq", "adaround", "bias_correction")

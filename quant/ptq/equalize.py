@@ -4,81 +4,103 @@
 and multiplied in the second. ``s = sqrt(r1 / r2)``, with ``r`` the largest magnitudes of the
 channel's weights, makes both ranges ``sqrt(r1 r2)`` (Nagel et al., arXiv 1906.04721; Meller et
 al., arXiv 1902.01917). Needs no data.
+
+Bias absorption (section 4.1.3 of the former) then moves what is left of large biases onwards:
+a channel with mean ``beta`` and deviation ``gamma`` lies above ``c = max(0, beta - 3 gamma)``
+almost always, so ``relu(y) = relu(y - c) + c`` but for one value in 740.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, fx, nn
-from torch.nn import functional as F
+from collections.abc import MutableMapping
 
-from quant.folding import NormTracer
+import torch
+from torch import Tensor, nn
+
+from quant.folding import NormStatistics
+from quant.ptq.graph import calls, is_dense, readers, replace_tensor, traced
 from quant.slices import CONVS
 
 _SWEEPS = 20
-_HOMOGENEOUS = (torch.relu, F.relu, torch.relu_, "relu", "relu_")
+_SIGMAS = 3.0
+Statistics = MutableMapping[str, NormStatistics]
 
 
-def equalize(model: nn.Module) -> list[tuple[str, str]]:
+def equalize(model: nn.Module, statistics: Statistics | None = None) -> list[tuple[str, str]]:
     """Equalizes every pair of layers of ``model`` in place; returns the pairs.
 
     The tensors of the pairs are replaced, never written to. Without a traceable graph, or
     without pairs, nothing changes. Convolutions with groups take no part.
+
+    Args:
+        model: batch norms folded.
+        statistics: of the layers' outputs; those of the pairs are replaced by scaled ones.
     """
-    try:
-        graph = NormTracer().trace(model)
-    except Exception:  # tracing runs user code, which may raise anything
-        return []
-    pairs = _pairs(model, graph)
+    pairs = pairs_of(model)
     for _ in range(_SWEEPS):
         for first, second in pairs:
-            _balance(model.get_submodule(first), model.get_submodule(second))
+            divisor = _balance(model.get_submodule(first), model.get_submodule(second))
+            if statistics and first in statistics:
+                old = statistics[first]
+                statistics[first] = NormStatistics(old.mean / divisor, old.std / divisor)
     return pairs
-
-
-def _pairs(model: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:
-    """Layers that feed one other layer through ReLUs and identities alone."""
-    targets = [str(node.target) for node in graph.nodes if node.op == "call_module"]
-    pairs = []
-    for node in graph.nodes:
-        follower = _follower(model, node)
-        if follower and max(targets.count(str(n.target)) for n in (node, follower)) == 1:
-            first, second = (model.get_submodule(str(n.target)) for n in (node, follower))
-            if isinstance(first, nn.Linear) == isinstance(second, nn.Linear):
-                pairs.append((str(node.target), str(follower.target)))
-    return pairs
-
-
-def _follower(model: nn.Module, node: fx.Node) -> fx.Node | None:
-    """The only layer that reads ``node``'s output through channel-wise homogeneous functions."""
-    if not _is_dense(model, node):
-        return None
-    following = node
-    while len(following.users) == 1:
-        following = next(iter(following.users))
-        if _is_dense(model, following):
-            return following
-        if not _is_homogeneous(model, following):
-            return None
-    return None
-
-
-def _is_dense(model: nn.Module, node: fx.Node) -> bool:
-    if node.op != "call_module":
-        return False
-    module = model.get_submodule(str(node.target))
-    dense = isinstance(module, CONVS) and module.groups == 1
-    return dense or isinstance(module, nn.Linear)
-
-
-def _is_homogeneous(model: nn.Module, node: fx.Node) -> bool:
-    if node.op == "call_module":
-        return isinstance(model.get_submodule(str(node.target)), (nn.ReLU, nn.Identity))
-    return node.op in ("call_function", "call_method") and node.target in _HOMOGENEOUS
 
 
 @torch.no_grad()
-def _balance(first: nn.Module, second: nn.Module) -> None:
+def absorb_bias(model: nn.Module, statistics: Statistics) -> list[str]:
+    """Moves the constant part of activations into the next layer's bias, in place.
+
+    Only into layers without zero padding: a border of zeros would not be moved along. Norm
+    statistics of the first layer are replaced by shifted ones.
+
+    Returns:
+        Names of the layers whose outputs were lowered.
+    """
+    lowered = []
+    for first, second in pairs_of(model):
+        giver, taker = model.get_submodule(first), model.get_submodule(second)
+        assert isinstance(giver, (*CONVS, nn.Linear))
+        assert isinstance(taker, (*CONVS, nn.Linear))
+        if first not in statistics or giver.bias is None or _pads(taker):
+            continue
+        known = statistics[first]
+        constant = (known.mean - _SIGMAS * known.std).clamp(min=0)
+        if not bool(constant.any()):
+            continue
+        moved = taker.weight.flatten(2).sum(2) if taker.weight.dim() > 2 else taker.weight
+        bias = torch.zeros(len(moved)) if taker.bias is None else taker.bias
+        replace_tensor(giver, "bias", giver.bias - constant)
+        replace_tensor(taker, "bias", bias + moved @ constant)
+        statistics[first] = NormStatistics(known.mean - constant, known.std)
+        lowered.append(first)
+    return lowered
+
+
+def pairs_of(model: nn.Module) -> list[tuple[str, str]]:
+    """Layers that feed one other layer of their kind through ReLUs and identities alone."""
+    graph = traced(model)
+    pairs = []
+    for node in graph.nodes if graph else []:
+        following = readers(model, node) if is_dense(model, node) else None
+        if graph is None or following is None or len(following) != 1:
+            continue
+        (follower,) = following
+        first, second = (model.get_submodule(str(n.target)) for n in (node, follower))
+        alike = isinstance(first, nn.Linear) == isinstance(second, nn.Linear)
+        if alike and max(calls(graph, node), calls(graph, follower)) == 1:
+            pairs.append((str(node.target), str(follower.target)))
+    return pairs
+
+
+def _pads(module: nn.Module) -> bool:
+    if not isinstance(module, CONVS) or module.padding_mode != "zeros":
+        return False
+    return any(side != 0 for side in module._reversed_padding_repeated_twice)
+
+
+@torch.no_grad()
+def _balance(first: nn.Module, second: nn.Module) -> Tensor:
+    """Evens the ranges of one pair; returns what the first layer was divided by, ``[out]``."""
     assert isinstance(first, (*CONVS, nn.Linear))
     assert isinstance(second, (*CONVS, nn.Linear))
     out_range = first.weight.abs().flatten(1).amax(1)
@@ -86,12 +108,8 @@ def _balance(first: nn.Module, second: nn.Module) -> None:
     usable = (out_range > 0) & (in_range > 0)
     divisor = torch.where(usable, (out_range / in_range).sqrt(), torch.ones_like(out_range))
     sides = [1] * (first.weight.dim() - 1)
-    _replace(first, "weight", first.weight / divisor.reshape(-1, *sides))
+    replace_tensor(first, "weight", first.weight / divisor.reshape(-1, *sides))
     if first.bias is not None:
-        _replace(first, "bias", first.bias / divisor)
-    _replace(second, "weight", second.weight * divisor.reshape(1, -1, *sides[1:]))
-
-
-def _replace(module: nn.Module, name: str, value: Tensor) -> None:
-    trainable = getattr(module, name).requires_grad
-    setattr(module, name, nn.Parameter(value, requires_grad=trainable))
+        replace_tensor(first, "bias", first.bias / divisor)
+    replace_tensor(second, "weight", second.weight * divisor.reshape(1, -1, *sides[1:]))
+    return divisor

@@ -9,13 +9,11 @@ learns for every weight whether to round up or down. Both minimise ``tr(D H D^T)
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from quant.affine import QParams, fake_quantize
-from quant.formats import Granularity
 from quant.slices import SliceLayout
 from quant.weights import WeightQuantizer
 
@@ -47,7 +45,7 @@ def gptq(weight: Tensor, quantizer: WeightQuantizer, second: Tensor) -> Tensor:
         quantizer: calibrated quantizer; its scales are kept.
         second: ``E[u u^T]``, ``[groups, inputs, inputs]``.
     """
-    rows = _grouped(weight, quantizer.layout, len(second)).double()
+    rows = grouped(weight, quantizer.layout, len(second)).double()
     columns = _Columns(quantizer, len(second))
     upper = _inverse_factor(second)
     result = torch.empty_like(rows)
@@ -57,9 +55,9 @@ def gptq(weight: Tensor, quantizer: WeightQuantizer, second: Tensor) -> Tensor:
         passed = (column - result[:, :, j]) / upper[:, None, j, j]
         rows[:, :, j + 1 :] -= passed[:, :, None] * upper[:, None, j, j + 1 :]
     original, nearest = (
-        _grouped(w, quantizer.layout, len(second)).double() for w in (weight, quantizer(weight))
+        grouped(w, quantizer.layout, len(second)).double() for w in (weight, quantizer(weight))
     )
-    return _ungrouped(_better(result, nearest, original, second), weight, quantizer.layout)
+    return ungrouped(better_rows(result, nearest, original, second), weight, quantizer.layout)
 
 
 def adaround(weight: Tensor, quantizer: WeightQuantizer, second: Tensor) -> Tensor:
@@ -74,23 +72,23 @@ def adaround(weight: Tensor, quantizer: WeightQuantizer, second: Tensor) -> Tens
         second: ``E[u u^T]``, ``[groups, inputs, inputs]``.
     """
     groups, layout = len(second), quantizer.layout
-    scale = _grouped(_per_weight(quantizer.qparams.scale, layout), layout, groups)
-    shift = _grouped(_per_weight(quantizer.qparams.zero_point, layout), layout, groups)
-    rows, fmt = _grouped(weight, layout, groups), quantizer.qparams.fmt
+    scale = grouped(_per_weight(quantizer.qparams.scale, layout), layout, groups)
+    shift = grouped(_per_weight(quantizer.qparams.zero_point, layout), layout, groups)
+    rows, fmt = grouped(weight, layout, groups), quantizer.qparams.fmt
     floor = torch.floor(rows / scale)
     low, high = fmt.qmin - shift, fmt.qmax - shift
 
     def placed(up: Tensor) -> Tensor:
         return torch.minimum(torch.maximum(floor + up, low), high) * scale
 
-    nearest = _grouped(quantizer(weight), layout, groups)
+    nearest = grouped(quantizer(weight), layout, groups)
     metric = second.to(rows.dtype)
     unit = output_error(nearest - rows, metric).clamp(min=torch.finfo(rows.dtype).tiny)
     ups = _learn_ups(
         rows / scale - floor, lambda up: output_error(placed(up) - rows, metric) / unit
     )
     learned = placed(ups)
-    return _ungrouped(_better(learned, nearest, rows, metric), weight, layout)
+    return ungrouped(better_rows(learned, nearest, rows, metric), weight, layout)
 
 
 class _Columns:
@@ -99,7 +97,7 @@ class _Columns:
     def __init__(self, quantizer: WeightQuantizer, groups: int) -> None:
         self._qparams, layout = quantizer.qparams, quantizer.layout
         slices = torch.arange(len(self._qparams.scale))[:, None]
-        self._slice = _grouped(_per_weight(slices, layout), layout, groups)
+        self._slice = grouped(_per_weight(slices, layout), layout, groups)
 
     def round(self, column: Tensor, j: int) -> Tensor:
         """``column [groups, out / groups]`` on the grid, same shape."""
@@ -110,7 +108,7 @@ class _Columns:
         return fake_quantize(values, own).reshape(column.shape).to(column.dtype)
 
 
-def _better(repaired: Tensor, nearest: Tensor, rows: Tensor, second: Tensor) -> Tensor:
+def better_rows(repaired: Tensor, nearest: Tensor, rows: Tensor, second: Tensor) -> Tensor:
     """For every output channel, the one of two weights with the smaller output error."""
     errors = [
         (((candidate - rows) @ second) * (candidate - rows)).sum(2, keepdim=True)
@@ -138,16 +136,30 @@ def _learn_ups(fraction: Tensor, error: Callable[[Tensor], Tensor]) -> Tensor:
     optimizer = torch.optim.Adam([v], lr=_RATE)
     with torch.enable_grad():
         for step in range(_STEPS):
-            soft = (1.2 * torch.sigmoid(v) - 0.1).clamp(0, 1)
+            soft = soft_ups(v)
             loss = error(soft)
             past = (step / _STEPS - _SOFT) / (1 - _SOFT)
             if past > 0:
-                beta = 20 - 18 * past
-                loss = loss + _PENALTY * (1 - (2 * soft - 1).abs().pow(beta)).sum()
+                loss = loss + rounding_penalty(soft, past)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     return (v.detach() > 0).to(fraction.dtype)
+
+
+def soft_ups(v: Tensor) -> Tensor:
+    """``h = clip(1.2 sigmoid(v) - 0.1, 0, 1)``, the share of a step rounded up."""
+    return (1.2 * torch.sigmoid(v) - 0.1).clamp(0, 1)
+
+
+def rounding_penalty(ups: Tensor, past: float) -> Tensor:
+    """``lambda sum(1 - |2h - 1|^beta)`` with ``beta`` falling from 20 to 2, 0-dim.
+
+    Args:
+        ups: shares of a step in [0, 1].
+        past: progress of the annealing, 0 to 1.
+    """
+    return _PENALTY * (1 - (2 * ups - 1).abs().pow(20 - 18 * past)).sum()
 
 
 def _per_weight(per_slice: Tensor, layout: SliceLayout) -> Tensor:
@@ -155,11 +167,12 @@ def _per_weight(per_slice: Tensor, layout: SliceLayout) -> Tensor:
     return layout.unslice(per_slice.expand(len(per_slice), layout.width))
 
 
-def _grouped(weight: Tensor, layout: SliceLayout, groups: int) -> Tensor:
+def grouped(weight: Tensor, layout: SliceLayout, groups: int) -> Tensor:
     """``[groups, out / groups, inputs]`` copy of a weight."""
-    rows = replace(layout, granularity=Granularity.CHANNEL).slice(weight.detach())
+    rows = layout.by_channel().slice(weight.detach())
     return rows.reshape(groups, -1, rows.shape[1]).clone()
 
 
-def _ungrouped(rows: Tensor, weight: Tensor, layout: SliceLayout) -> Tensor:
-    return replace(layout, granularity=Granularity.CHANNEL).unslice(rows.flatten(0, 1)).to(weight)
+def ungrouped(rows: Tensor, weight: Tensor, layout: SliceLayout) -> Tensor:
+    """The inverse of :func:`grouped`, in the type of ``weight``."""
+    return layout.by_channel().unslice(rows.flatten(0, 1)).to(weight)

@@ -55,7 +55,8 @@ class SingleLayer:
         """
         if self.needs_labels and ctx.labels is None:
             raise UsageError(
-                "the score 'ce' needs labels", fix="use the score 'kl', which needs none"
+                "the score 'ce' needs labels, and made-up inputs have none of their own",
+                fix="use the score 'kl', which needs none",
             )
         start = time.perf_counter()
         found = logit_shifts(ctx, progress)

@@ -58,7 +58,7 @@ class Task:
         name: short name, part of every quality key.
         title: one line for people.
         model: float32, eval mode; ``[n, ...] -> [n, classes]`` logits.
-        calibration: ranges and scores are computed on it.
+        calibration: ranges and scores are computed on it; empty where there is no such data.
         search: every quality a strategy sees is computed on it.
         test: read once for the final front.
         classes: number of classes.
@@ -66,6 +66,7 @@ class Task:
         weights_hash: hash of the model's tensors.
         metric: name of the metric reported beside the loss.
         batch_size: samples per forward pass.
+        synthetic: whether the calibration split is made up; its labels then are the model's.
         deployed: what costs are computed and measured on; the model itself when None.
     """
 
@@ -80,12 +81,13 @@ class Task:
     weights_hash: str
     metric: str = "accuracy"
     batch_size: int = 100
+    synthetic: bool = False
     deployed: Deployed | None = None
 
     @property
     def example_input(self) -> Tensor:
-        """The first calibration sample, ``[1, ...]``."""
-        return self.calibration.inputs[:1]
+        """One sample, ``[1, ...]``, of the calibration split where there is one."""
+        return (self.calibration if self.calibration.n else self.search).inputs[:1]
 
     @property
     def on_device(self) -> Deployed:
@@ -109,7 +111,7 @@ def make_task(
         name: short name.
         title: one line for people.
         model: trained float model; it is switched to eval mode.
-        splits: ``calibration``, ``search`` and ``test``.
+        splits: ``search`` and ``test``, and ``calibration`` unless there is no such data.
         classes: number of classes; the model's output width when None.
         batch_size: samples per forward pass.
         deployed: see :class:`Task`.
@@ -119,12 +121,16 @@ def make_task(
             model answers NaN.
     """
     for which in SPLITS:
-        _check_split(which, splits[which])
+        if which != "calibration" or which in splits:
+            _check_split(which, splits[which])
+    search = splits["search"]
+    splits = {"calibration": Split(search.inputs[:0], search.labels[:0]), **splits}
     _check_disjoint(splits)
     model = model.eval()
-    classes = _check_model(model, splits["calibration"], classes)
+    classes = _check_model(model, search, classes)
     for which in SPLITS:
-        _check_labels(which, splits[which].labels, classes)
+        if splits[which].n:
+            _check_labels(which, splits[which].labels, classes)
     return Task(
         name,
         title,
@@ -133,9 +139,7 @@ def make_task(
         splits["search"],
         splits["test"],
         classes,
-        data_hash=hash_tensors(
-            {f"{k}.{f}": getattr(splits[k], f) for k in SPLITS for f in FIELDS}
-        ),
+        data_hash=data_hash(*(splits[which] for which in SPLITS)),
         weights_hash=hash_tensors(model.state_dict()),
         batch_size=batch_size,
         deployed=deployed,
@@ -143,6 +147,12 @@ def make_task(
 
 
 FIELDS = ("inputs", "labels")
+
+
+def data_hash(*splits: Split) -> str:
+    """Hash of the calibration, search and test split."""
+    named = zip(SPLITS, splits, strict=True)
+    return hash_tensors({f"{k}.{f}": getattr(split, f) for k, split in named for f in FIELDS})
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
@@ -199,7 +209,7 @@ def _check_model(model: nn.Module, split: Split, classes: int | None) -> int:
         )
     if not bool(torch.isfinite(logits).all()):
         raise DataError(
-            "the float model answers NaN or infinity on calibration data",
+            "the float model answers NaN or infinity on search data",
             where="task.model",
             expected="finite logits",
             fix="check the weights and the scale of the inputs",

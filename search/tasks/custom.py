@@ -27,7 +27,8 @@ def custom(
     Args:
         model: ``module:function`` returning a trained float ``nn.Module``.
         data: ``module:function`` returning ``{calibration, search, test}``, each a pair
-            ``(inputs, labels)`` of tensors or an iterable of such batches.
+            ``(inputs, labels)`` of tensors or an iterable of such batches; without calibration
+            only data-free methods work.
         name: name of the task.
         batch_size: samples per forward pass.
         progress: unused; your functions show their own.
@@ -46,16 +47,16 @@ def custom(
     splits = _load(data, "task.data")()
     if isinstance(splits, (tuple, list)) and len(splits) == len(SPLITS):
         splits = dict(zip(SPLITS, splits, strict=True))
-    if not isinstance(splits, Mapping) or set(splits) != set(SPLITS):
+    if not isinstance(splits, Mapping) or {"calibration", *splits} != set(SPLITS):
         shown = sorted(splits) if isinstance(splits, Mapping) else type(splits).__name__
         raise DataError(
             f"{data} returned {shown}",
             where="task.data",
-            expected="a mapping with calibration, search and test",
+            expected="a mapping with calibration (unless there is none), search and test",
         )
     return task_from(
         built,
-        *(splits[which] for which in SPLITS),
+        *(splits.get(which) for which in SPLITS),
         name=name,
         batch_size=batch_size,
         title=f"{model} on {data}",
@@ -76,7 +77,8 @@ def task_from(
 
     Args:
         model: trained float model, ``[n, ...] -> [n, classes]``.
-        calibration: ``(inputs, labels)`` tensors, or an iterable of such batches.
+        calibration: ``(inputs, labels)`` tensors, or an iterable of such batches; None where
+            there is none.
         search: the same.
         test: the same.
         name: name of the task.
@@ -89,6 +91,7 @@ def task_from(
     splits = {
         which: as_split(data, which)
         for which, data in zip(SPLITS, (calibration, search, test), strict=True)
+        if data is not None
     }
     title = title or f"{type(model).__name__}"
     return make_task(name, title, model, splits, batch_size=batch_size)

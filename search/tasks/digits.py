@@ -16,12 +16,14 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
+from quant.errors import unknown
 from search.tasks.base import Split, Task, make_task
 from search.tasks.models import ResNet, VisionTransformer
 from search.tasks.training import Progress, Recipe, silent, trained
 
 SIZES = {"train": 597, "calibration": 200, "search": 400, "test": 600}
 SPLIT_SEED = 0
+DATA = ("all", "none")
 
 
 def digits_resnet(
@@ -30,6 +32,7 @@ def digits_resnet(
     width: int = 16,
     epochs: int = 36,
     batch_size: int = 25,
+    data: str = "all",
     progress: Progress = silent,
 ) -> Task:
     """Noisy digits and a residual network of 16 quantizable layers, 175 thousand parameters.
@@ -55,12 +58,13 @@ def digits_resnet(
         width: channels of the first stage.
         epochs: training length.
         batch_size: images per forward pass.
+        data: ``"none"`` withholds the calibration split.
         progress: called as ``progress(done, total, message)`` while training.
     """
     splits = noisy_digits(noise)
     model = trained(name, partial(ResNet, width), splits["train"], Recipe(epochs), progress)
     title = f"digits 32x32, noise {noise:g}; ResNet, batch norm folded"
-    return make_task(name, title, model, splits, classes=10, batch_size=batch_size)
+    return make_task(name, title, model, _offered(splits, data), classes=10, batch_size=batch_size)
 
 
 def digits_vit(
@@ -70,6 +74,7 @@ def digits_vit(
     depth: int = 4,
     epochs: int = 80,
     batch_size: int = 25,
+    data: str = "all",
     progress: Progress = silent,
 ) -> Task:
     """Noisy digits and a small vision transformer: 26 linear layers, 80 thousand parameters.
@@ -95,6 +100,7 @@ def digits_vit(
         depth: transformer blocks, six linear layers each.
         epochs: training length.
         batch_size: images per forward pass.
+        data: ``"none"`` withholds the calibration split.
         progress: called as ``progress(done, total, message)`` while training.
     """
     splits = noisy_digits(noise)
@@ -102,7 +108,14 @@ def digits_vit(
     build = partial(VisionTransformer, width=width, depth=depth)
     model = trained(name, build, splits["train"], recipe, progress)
     title = f"digits 32x32, noise {noise:g}; vision transformer, {depth} blocks of {width}"
-    return make_task(name, title, model, splits, classes=10, batch_size=batch_size)
+    return make_task(name, title, model, _offered(splits, data), classes=10, batch_size=batch_size)
+
+
+def _offered(splits: dict[str, Split], data: str) -> dict[str, Split]:
+    """All splits, or all but the calibration split."""
+    if data not in DATA:
+        raise unknown("data", data, DATA, where="task.data")
+    return {name: s for name, s in splits.items() if data == "all" or name != "calibration"}
 
 
 def noisy_digits(noise: float, size: int = 32) -> dict[str, Split]:

@@ -35,9 +35,31 @@ def test_every_convolution_folds(kind, sides, bias, groups):
 
 def test_linear_and_norm_without_affine_fold():
     model = randomise_norms(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, affine=False)))
-    result = fold_batch_norm(model)
+    x = torch.randn(5, 4)
+    result = fold_batch_norm(model, x)
     assert result.folded == {"1": "0"}
-    assert_same_outputs(model, result.model, torch.randn(5, 4))
+    assert_same_outputs(model, result.model, x)
+
+
+def test_a_norm_over_tokens_does_not_fold_even_where_the_sizes_agree():
+    model = randomise_norms(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6)))
+    tokens = torch.randn(5, 6, 4)  # the norm reads axis 1, as long as there are features
+    result = fold_batch_norm(model, tokens)
+    assert result.folded == {}
+    assert result.left["1"].startswith("it normalises the second of 3 axes")
+    assert_same_outputs(model, result.model, tokens)
+
+
+def test_without_an_example_a_norm_behind_a_linear_layer_is_left():
+    model = randomise_norms(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6)))
+    assert "unknown without an example" in fold_batch_norm(model).left["1"]
+
+
+def test_what_a_norm_knows_outlives_it():
+    model = randomise_norms(nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)))
+    known = fold_batch_norm(model).statistics["0"]
+    assert torch.equal(known.mean, model[1].bias)
+    assert torch.equal(known.std, model[1].weight.abs())
 
 
 def test_a_residual_net_folds_completely_and_the_given_model_is_untouched():

@@ -12,10 +12,11 @@ BITS = st.integers(2, 8)
 @st.composite
 def formats(draw):
     granularity = draw(st.sampled_from(list(Granularity)))
-    size = draw(st.integers(1, 512)) if granularity is Granularity.GROUP else 0
-    return Format(
-        "int", draw(BITS), draw(SCHEMES), granularity, size, draw(st.sampled_from(list(Timing)))
-    )
+    sized = granularity in (Granularity.GROUP, Granularity.ROWS)
+    size = draw(st.integers(1, 512)) if sized else 0
+    timing = draw(st.sampled_from(list(Timing)))
+    timing = Timing.DYNAMIC if granularity is Granularity.TOKEN else timing
+    return Format("int", draw(BITS), draw(SCHEMES), granularity, size, timing)
 
 
 @given(formats())

@@ -113,7 +113,7 @@ def test_a_layer_may_override_the_weight_calibrator(shared):
     assert by_method["mse"] < by_method["minmax"]
     assert shared.weight_error("6", fmt) == by_method["mse"]
     shared.apply({"6": take("int3src", method="minmax")})
-    with pytest.raises(UsageError, match="unknown calibrator 'mze'") as caught:
+    with pytest.raises(UsageError, match="unknown method 'mze'") as caught:
         shared.apply({"6": take("int3src", method="mze")})
     assert "'+mze'" in caught.value.where
 

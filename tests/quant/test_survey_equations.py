@@ -1,6 +1,8 @@
-"""Equations 2 to 5 of Gholami et al., arXiv 2103.13630, as the survey writes them, and its
-non-uniform mapping of intervals to levels.
+"""Equations of Gholami et al., arXiv 2103.13630, as the survey writes them: uniform (2 to 5),
+non-uniform (6 and 7), stochastic (8 and 9), binary (12) and vector quantization (13).
 """
+
+import itertools
 
 import torch
 from hypothesis import given
@@ -8,8 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from quant.affine import dequantize, fake_quantize, qparams_from_range, quantize
+from quant.codebook import fit
+from quant.codebook.kmeans import lloyd
+from quant.codebook.vector import kmeans_vectors, nearest_word
 from quant.formats import parse_format
-from quant.levels import level_table
+from quant.levels import level_table, nearest_level, pick_level
+from quant.stochastic import stochastic_binary, stochastic_round
 
 REALS = hnp.arrays("float32", 20, elements=st.floats(-100, 100, width=16))
 
@@ -68,3 +74,62 @@ def test_non_uniform_quantization_maps_intervals_to_levels(values):
     upper = torch.cat([steps, torch.tensor([torch.inf])])[place]
     slack = 1e-5 * x.abs().max()
     assert bool(((x >= lower - slack) & (x <= upper + slack)).all())
+
+
+LEVELS = hnp.arrays("float32", (1, 12), elements=st.floats(-10, 10, width=16))
+
+
+@given(LEVELS)
+def test_the_survey_objective_of_non_uniform_levels(values):
+    """Equation 7, ``min_Q |Q(r) - r|^2`` over steps and levels: k-means is at a fixed point of
+    it, where every level is the mean of what it takes and every value takes its nearest level.
+    """
+    x = torch.from_numpy(values)
+    levels = lloyd(x, torch.ones_like(x), 4, rounds=500)
+    places = nearest_level(x, levels)
+    for k in range(4):
+        taken = x[places == k]
+        if len(taken):
+            assert abs(taken.mean() - levels[0, k]) < 1e-3
+    distance = (x[:, :, None] - levels[:, None]).abs()
+    near = pick_level(levels, places)
+    torch.testing.assert_close((x - near).abs(), distance.amin(2))
+
+
+def test_equation_8_stochastic_rounding():
+    """``floor(x)`` with probability ``ceil(x) - x``, else ``ceil(x)``."""
+    generator = torch.Generator().manual_seed(0)
+    draws = stochastic_round(torch.full((20_000,), 2.3), generator)
+    assert set(draws.tolist()) == {2.0, 3.0}
+    assert abs((draws == 3).double().mean().item() - 0.3) < 4 * (0.3 * 0.7 / 20_000) ** 0.5
+
+
+def test_equation_9_stochastic_binarisation():
+    """``-1`` with probability ``1 - sigma(x)``, ``+1`` with probability ``sigma(x)``."""
+    generator = torch.Generator().manual_seed(0)
+    draws = stochastic_binary(torch.full((20_000,), 0.7), generator)
+    share = torch.sigmoid(torch.tensor(0.7)).item()
+    assert abs((draws == 1).double().mean().item() - share) < 4 * 0.5 / 20_000**0.5
+
+
+@given(hnp.arrays("float32", (1, 7), elements=st.floats(-10, 10, width=16)))
+def test_equation_12_the_best_scale_of_binary_weights(values):
+    """``alpha, B = argmin |W - alpha B|^2`` is solved by the mean magnitude and the signs."""
+    x = torch.from_numpy(values).double()
+    found = fake_quantize(x, fit(x, torch.ones_like(x), parse_format("binary")))
+    signs = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=7))).double()
+    alphas = (signs @ x[0] / 7).clamp(min=0)
+    best = (x - alphas[:, None] * signs).square().sum(1).min()
+    torch.testing.assert_close((found - x).square().sum(), best, rtol=1e-6, atol=1e-9)
+
+
+@given(hnp.arrays("float32", (1, 10, 2), elements=st.floats(-10, 10, width=16)))
+def test_equation_13_vector_quantization_is_kmeans_on_vectors(values):
+    """``min sum_i |w_i - c_j|^2``: nearest words, and words in the middle of their vectors."""
+    points = torch.from_numpy(values)
+    words = kmeans_vectors(points, torch.ones(1, 10), 3, rounds=200)
+    places = nearest_word(points, words)
+    for k in range(3):
+        taken = points[places == k]
+        if len(taken):
+            torch.testing.assert_close(taken.mean(0), words[0, k], rtol=1e-3, atol=1e-3)

@@ -148,7 +148,7 @@ def test_the_device_cuts_choices_only_when_kernels_are_asked_for():
         (
             {"choices": ["int4src+percentil/int8ut"]},
             UsageError,
-            "(?s)unknown calibrator 'percentil'.*did you mean 'percentile'",
+            "(?s)unknown method 'percentil'.*did you mean 'percentile'",
         ),
         (
             {

@@ -20,7 +20,8 @@ any_codes = st.lists(st.integers(0, 3), min_size=5, max_size=5)
     [
         ("float32/float32", "fp32"),
         ("int8src/int8ut", "w8a8"),
-        ("int4sg128+gptq/int8ut", "w4a8"),
+        ("int4sg128+gptq/int8ut", "w4a8 gptq"),
+        ("int8src/int8uk@dynamic", "w8a8 token"),
         ("int8src/int8ut@dynamic", "w8a8 dyn"),
         ("int4src/float32", "w4a32"),
     ],

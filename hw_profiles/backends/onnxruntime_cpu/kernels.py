@@ -56,9 +56,12 @@ def kernel_of(kernel_choice: Choice) -> Kernel:
 
 
 def runs_as(layer: LayerSpec, choice: Choice) -> Choice:
-    """The kernel choice of ``layer`` when it takes ``choice``; methods do not matter here."""
+    """The kernel choice of ``layer`` when it takes ``choice``; of methods, ``split`` counts."""
     weight, activation = choice.weight, choice.activation
     stored_only = weight.has_levels or activation.has_levels
+    # No kernel takes one scale per token, nor inputs that a method duplicates.
+    stored_only |= activation.granularity is Granularity.TOKEN
+    stored_only |= "split" in choice.method.split("+")
     if weight.is_float or stored_only or layer.op in TRANSPOSED:
         return FLOAT_CHOICE
     if activation.is_float or _blockwise_dynamic(weight, activation):

@@ -15,7 +15,7 @@ from quant.formats import parse_format
 from quant.levels import nearest_level, pick_level
 
 ROWS = hnp.arrays("float32", (3, 12), elements=st.floats(-10, 10, width=32))
-FORMATS = ["binary", "ternary", "km2", "km4"]
+FORMATS = ["binary", "ternary", "km2", "km4", "lv2", "bc2", "bcg3", "pwl3"]
 
 
 def rounded(x, text):
