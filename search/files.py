@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from quant.errors import DataError
@@ -74,6 +76,21 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **meta})
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     pq.write_table(arrow, temporary)
+    temporary.replace(path)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Writes a compressed ``.npz`` of plain arrays atomically, with the schema version in it.
+
+    Raises:
+        ValueError: an array holds objects, which would need pickle.
+    """
+    if any(array.dtype.hasobject for array in arrays.values()):
+        raise ValueError(f"{path.name}: arrays of objects are not written")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        plain: dict[str, Any] = {"schema_version": np.array(SCHEMA_VERSION), **arrays}
+        np.savez_compressed(file, **plain)
     temporary.replace(path)
 
 

@@ -277,6 +277,9 @@ def _write_scores(run_dir: Path, plan: Plan, tables: Mapping[str, ScoreTable]) -
         for c, choice in enumerate(group.all_choices)
     ]
     files.write_table(run_dir / "sensitivity.parquet", pd.DataFrame(rows))
+    for kind, table in tables.items():
+        if table.surrogate is not None:
+            files.write_arrays(run_dir / f"surrogate-{kind}.npz", table.surrogate.arrays())
 
 
 def elapsed(started: float) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +72,10 @@ class Surrogate(Protocol):
 
         ``"ce"`` and ``"accuracy"`` are there when the score had labels.
         """
+        ...
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything it predicts from, as named plain arrays."""
         ...
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,10 @@ class PairTable:
             rows = self.form[g, codes[:, g]]
             total += rows[np.arange(len(codes))[:, None], groups, codes].sum(axis=1)
         return {"ce": self.base + total / 2}
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The fields as plain arrays."""
+        return {"base": np.array(self.base), "form": self.form}
 
 
 @dataclass(frozen=True)

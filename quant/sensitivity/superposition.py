@@ -10,9 +10,10 @@ shift nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +63,19 @@ class Superposition:
             for part in self._each(np.atleast_2d(codes))
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The fields as plain arrays; without labels there is no ``labels``."""
+        found: dict[str, npt.NDArray[Any]] = {"base": self.base, "shifts": self.shifts}
+        if self.labels is not None:
+            found["labels"] = self.labels
+        return found | {"bucket": np.array(self.bucket)}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Superposition:
+        """Made again from :meth:`arrays`; an opened ``.npz`` will do."""
+        labels = arrays.get("labels")
+        return cls(arrays["base"], arrays["shifts"], labels, bool(arrays["bucket"]))
 
     def losses(self, codes: Codes, metric: str = "ce") -> Floats:
         """A quality on every sample, ``float[P, n]``; what resampling works on.

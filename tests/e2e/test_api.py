@@ -1,10 +1,12 @@
 """The whole loop from a notebook: model and loaders in, fronts, policies and a report out."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from quant.errors import InfeasibleError, UsageError
+from quant.sensitivity.superposition import Superposition
 from search.api import search
 from search.records import read_journals
 from spaces.choices import parse_choice
@@ -176,3 +178,31 @@ def test_a_finished_study_can_be_extended(tiny_model, splits, tmp_path):
     old = first.table[first.table["strategy"] == "random"]
     assert kept["quality_key"].tolist() == old["quality_key"].tolist()
     assert kept["eval_s"].tolist() == old["eval_s"].tolist()
+
+
+def test_a_stored_surrogate_predicts_what_was_searched_with(tiny_model, splits, cache, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BITFRONT_CACHE", str(cache))
+        found = search(
+            tiny_model,
+            **splits,
+            strategies=["lss"],
+            evaluations=4,
+            run_dir=tmp_path / "kept",
+            name="kept",
+            overrides=LOCAL,
+        )
+    with np.load(found.run_dir / "surrogate-lss.npz", allow_pickle=False) as arrays:
+        surrogate = Superposition.of(arrays)
+    stored = pd.read_parquet(found.run_dir / "sensitivity.parquet").query("kind == 'lss'")
+    groups = stored["group"].nunique()
+    assert surrogate.shifts.shape[0] == groups
+    predicted = surrogate.swaps(_float_codes(surrogate), "kl")
+    values = stored["value"].to_numpy()
+    rows = zip(stored["group"], stored.groupby("group").cumcount(), strict=True)
+    assert np.allclose([predicted[place] for place in rows], values, rtol=1e-3, atol=1e-6)
+
+
+def _float_codes(surrogate):
+    """A choice of each group that shifts nothing."""
+    return np.abs(surrogate.shifts).max(axis=(2, 3)).argmin(axis=1)

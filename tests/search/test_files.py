@@ -1,6 +1,7 @@
 import json
 import os
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -103,3 +104,14 @@ def test_extending_may_add_strategies_and_seeds_but_change_nothing():
     ):
         with pytest.raises(UsageError, match="another configuration"):
             refuse_changes(old, worse, "demo", extend=True)
+
+
+def test_arrays_come_back_without_pickle_and_objects_are_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    files.write_arrays(path, {"x": np.arange(3)})
+    with np.load(path, allow_pickle=False) as found:
+        assert found["x"].tolist() == [0, 1, 2]
+        assert int(found["schema_version"]) == 1
+    with pytest.raises(ValueError, match=r"a\.npz: arrays of objects"):
+        files.write_arrays(path, {"x": np.array([{}])})
+    assert [item.name for item in tmp_path.iterdir()] == ["a.npz"]

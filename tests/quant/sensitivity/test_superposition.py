@@ -138,3 +138,14 @@ def test_a_sketch_never_answers_with_its_bucket():
     small = sketched(full, 8)
     codes = np.array([[0], [1]])
     assert np.array_equal(small.predict(codes)["accuracy"], full.predict(codes)["accuracy"])
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_a_surrogate_made_again_from_its_arrays_predicts_the_same(labels):
+    surrogate = sketched(made(labels=labels), 3)
+    again = Superposition.of(surrogate.arrays())
+    codes = np.random.default_rng(0).integers(0, 4, (5, 3))
+    assert again.bucket is True
+    assert {k: v.tolist() for k, v in again.predict(codes).items()} == {
+        k: v.tolist() for k, v in surrogate.predict(codes).items()
+    }
