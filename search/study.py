@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 import yaml
 
-from quant.errors import TooFewError, unknown
-from quant.sensitivity.base import ScoreContext, ScoreTable
+from quant.errors import TooFewError, UsageError, unknown
+from quant.sensitivity.base import Score, ScoreContext, ScoreTable
 from search import files
 from search.evaluate import Evaluator
 from search.finish import finish
@@ -29,6 +29,8 @@ from search.targets import build
 from search.tasks.shipping import pack
 from spaces.baselines import uniform_policies
 
+SUBSET = "subset"
+"""Setting of every score: how many calibration samples it may use; all when absent."""
 SCORE_BATCH = 25
 """Samples per batch of a score: small batches give random probes more vectors for equal work."""
 log = logging.getLogger(__name__)
@@ -130,24 +132,49 @@ def compute_scores(plan: Plan, evaluator: Evaluator, run_dir: Path) -> dict[str,
     for kind in kinds:
         if kind not in plan.settings.scores:
             raise unknown("score", kind, plan.settings.scores, where="score")
-        config = plan.settings.scores[kind]
-        score = build(config, plan.settings.plugins, where=f"score.{kind}")
+        score = build_score(plan, kind)
         bar = Bar(f"score {kind}")
-        tables[kind] = score.compute(score_context(plan, evaluator), bar)
+        tables[kind] = score.compute(score_context(plan, evaluator, kind), bar)
         log.info("score %s: %.1f s %s", kind, tables[kind].seconds, "; ".join(tables[kind].notes))
     if tables:
         _write_scores(run_dir, plan, tables)
     return tables
 
 
-def score_context(plan: Plan, evaluator: Evaluator) -> ScoreContext:
-    """What scores may look at: the calibrated model and the calibration split."""
+def build_score(plan: Plan, kind: str) -> Score:
+    """A score from its configuration; ``subset`` is the context's, not the score's."""
+    config = {key: value for key, value in plan.settings.scores[kind].items() if key != SUBSET}
+    score: Score = build(config, plan.settings.plugins, where=f"score.{kind}")
+    return score
+
+
+def score_context(plan: Plan, evaluator: Evaluator, kind: str = "") -> ScoreContext:
+    """What scores may look at: the calibrated model and the calibration split.
+
+    Args:
+        plan: the study.
+        evaluator: holds the calibrated model.
+        kind: score whose ``subset`` setting limits the samples.
+
+    Raises:
+        UsageError: more samples are asked for than there are.
+    """
+    there = len(plan.task.calibration.inputs)
+    asked = plan.settings.scores.get(kind, {}).get(SUBSET) or there
+    if not 1 <= asked <= there:
+        raise UsageError(
+            f"{asked} samples are asked for, the calibration split has {there}",
+            where=f"score.{kind}.{SUBSET}",
+            expected=f"1 to {there}",
+            fix=f"set score.{kind}.{SUBSET}={there}, or give the task more calibration data",
+        )
+    labels = None if plan.task.synthetic else plan.task.calibration.labels[:asked]
     return ScoreContext(
         quantized=evaluator.quantized,
         groups=tuple(group.layers for group in plan.space.groups),
         choices=tuple(group.all_choices for group in plan.space.groups),
-        inputs=plan.task.calibration.inputs,
-        labels=None if plan.task.synthetic else plan.task.calibration.labels,
+        inputs=plan.task.calibration.inputs[:asked],
+        labels=labels,
         batch_size=min(SCORE_BATCH, plan.task.batch_size),
         generator=torch.Generator().manual_seed(0),
     )

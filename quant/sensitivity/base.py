@@ -121,6 +121,14 @@ class Score(Protocol):
     needs_labels: ClassVar[bool]
     needs_gradients: ClassVar[bool]
 
+    def passes(self, choices: Sequence[int]) -> float:
+        """Work to expect at most, in forward passes over the context's inputs.
+
+        Args:
+            choices: number of choices of each group that are not float.
+        """
+        ...
+
     def compute(self, ctx: ScoreContext, progress: Progress | None = None) -> ScoreTable:
         """Scores every choice of every group.
 

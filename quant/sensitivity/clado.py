@@ -9,7 +9,7 @@ positive semidefinite cone. The number of passes grows with the square of groups
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -69,6 +69,10 @@ class Clado:
     needs_gradients: ClassVar[bool] = False
     psd: bool = True
     max_passes: int = 5000
+
+    def passes(self, choices: Sequence[int]) -> float:
+        """See :meth:`quant.sensitivity.base.Score.passes`."""
+        return 1.0 + sum(choices) + (sum(choices) ** 2 - sum(c * c for c in choices)) / 2
 
     def compute(self, ctx: ScoreContext, progress: Progress | None = None) -> ScoreTable:
         """See :meth:`quant.sensitivity.base.Score.compute`.

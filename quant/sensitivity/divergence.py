@@ -8,6 +8,7 @@ section 3.2); the change of cross-entropy has a sign.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -45,6 +46,10 @@ class SingleLayer:
     def needs_labels(self) -> bool:
         """Cross-entropy does, KL does not."""
         return self.kind == "ce"
+
+    def passes(self, choices: Sequence[int]) -> float:
+        """See :meth:`quant.sensitivity.base.Score.passes`."""
+        return 1.0 + sum(choices)
 
     def compute(self, ctx: ScoreContext, progress: Progress | None = None) -> ScoreTable:
         """See :meth:`quant.sensitivity.base.Score.compute`.

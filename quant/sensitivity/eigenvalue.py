@@ -53,6 +53,10 @@ class TopEigenvalue:
                 expected="tolerance > 0 and max_steps >= 2",
             )
 
+    def passes(self, choices: Sequence[int]) -> float:
+        """See :meth:`quant.sensitivity.base.Score.passes`."""
+        return self.max_steps * (3.0 + 4.0 * len(choices))
+
     def compute(self, ctx: ScoreContext, progress: Progress | None = None) -> ScoreTable:
         """See :meth:`quant.sensitivity.base.Score.compute`.
 

@@ -13,6 +13,7 @@ ModelOpt scores in its ``auto_quantize``.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -70,6 +71,11 @@ class OutputGradient:
     def needs_labels(self) -> bool:
         """Given labels do, drawn ones do not."""
         return self.labels == "given"
+
+    def passes(self, choices: Sequence[int]) -> float:
+        """See :meth:`quant.sensitivity.base.Score.passes`."""
+        draws = self.draws if self.labels == "sampled" else 1
+        return 1.0 + 2.0 * draws + max(choices, default=0)
 
     def compute(self, ctx: ScoreContext, progress: Progress | None = None) -> ScoreTable:
         """See :meth:`quant.sensitivity.base.Score.compute`.

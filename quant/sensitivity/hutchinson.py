@@ -79,6 +79,10 @@ class Hutchinson:
                 expected="tolerance > 0 and 2 <= round_probes <= max_probes",
             )
 
+    def passes(self, choices: Sequence[int]) -> float:
+        """See :meth:`quant.sensitivity.base.Score.passes`."""
+        return _GRADIENT_WORK * self.max_probes + 2 * _PROBE_WORK * self.max_probes * len(choices)
+
     def compute(self, ctx: ScoreContext, progress: Progress | None = None) -> ScoreTable:
         """See :meth:`quant.sensitivity.base.Score.compute`.
 

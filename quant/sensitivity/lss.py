@@ -8,6 +8,7 @@ from the same passes.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -41,6 +42,10 @@ class LogitSuperposition:
             raise UsageError(
                 f"classes is {self.classes}", where="score.lss.classes", expected="at least 2"
             )
+
+    def passes(self, choices: Sequence[int]) -> float:
+        """See :meth:`quant.sensitivity.base.Score.passes`."""
+        return 1.0 + sum(choices)
 
     def compute(self, ctx: ScoreContext, progress: Progress | None = None) -> ScoreTable:
         """See :meth:`quant.sensitivity.base.Score.compute`.

@@ -29,6 +29,10 @@ class OutputError:
     needs_labels: ClassVar[bool] = False
     needs_gradients: ClassVar[bool] = False
 
+    def passes(self, choices: Sequence[int]) -> float:
+        """See :meth:`quant.sensitivity.base.Score.passes`."""
+        return 1.0 + max(choices, default=0)
+
     def compute(self, ctx: ScoreContext, progress: Progress | None = None) -> ScoreTable:
         """See :meth:`quant.sensitivity.base.Score.compute`."""
         start = time.perf_counter()

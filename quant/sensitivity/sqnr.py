@@ -8,6 +8,7 @@ to quantization noise ratio (Lin et al., arXiv 1511.06393).
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,6 +33,10 @@ class NoiseToSignal:
     needs_labels: ClassVar[bool] = False
     needs_gradients: ClassVar[bool] = False
     activations: bool = True
+
+    def passes(self, choices: Sequence[int]) -> float:
+        """See :meth:`quant.sensitivity.base.Score.passes`."""
+        return 0.0
 
     def compute(self, ctx: ScoreContext, progress: Progress | None = None) -> ScoreTable:
         """See :meth:`quant.sensitivity.base.Score.compute`."""

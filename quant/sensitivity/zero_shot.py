@@ -7,6 +7,7 @@ when layer ``i`` alone takes choice ``k``, on distilled inputs. It reads no data
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -28,6 +29,10 @@ class Distilled:
     needs_labels: ClassVar[bool] = False
     needs_gradients: ClassVar[bool] = True
     samples: int = 50
+
+    def passes(self, choices: Sequence[int]) -> float:
+        """See :meth:`quant.sensitivity.base.Score.passes`; distilling is not counted."""
+        return 1.0 + sum(choices)
 
     def compute(self, ctx: ScoreContext, progress: Progress | None = None) -> ScoreTable:
         """See :meth:`quant.sensitivity.base.Score.compute`.

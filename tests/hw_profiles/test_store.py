@@ -176,3 +176,15 @@ def test_every_shipped_device_file_is_a_valid_setting():
 @pytest.mark.parametrize("name", sorted(store.shipped_profiles()))
 def test_every_shipped_table_loads(name):
     assert load_profile(store.shipped_profiles()[name]).entries
+
+
+def test_shipped_tables_are_whole_and_named():
+    found = store.shipped_profiles()
+    assert found, "a table measured on a real machine comes with bitfront"
+    for name, path in found.items():
+        profile = load_profile(path)
+        assert profile.name == name
+        assert profile.entries
+        assert profile.nodes
+        assert {entry.provenance for entry in profile.entries} == {"measured"}
+        assert all(entry.rounds >= 10 and entry.reference_ms > 0 for entry in profile.entries)

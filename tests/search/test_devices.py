@@ -5,13 +5,15 @@ import json
 import numpy as np
 import pytest
 
+from quant.errors import UsageError
 from quant.sensitivity.base import ScoreTable
 from quant.sensitivity.superposition import Superposition
 from search.api import compose_plain
+from search.evaluate import Evaluator
 from search.finish import add_front_probabilities
 from search.plan import make_plan
 from search.settings import Settings
-from search.study import run_study
+from search.study import build_score, run_study, score_context
 
 SMALL = ("task.width=2", "task.epochs=1", "runner=local", "strategy=[additive,random]")
 
@@ -82,3 +84,16 @@ def test_probabilities_need_a_surrogate():
         front, {"lss": ScoreTable("lss", *[np.zeros((1, 1))] * 2, 0, 0, (), surrogate)}
     )
     assert front["policies"] == {}
+
+
+def test_a_score_may_use_a_subset_but_no_more_than_there_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("BITFRONT_CACHE", str(tmp_path))
+    plan, _ = study(tmp_path, "hw=mpic", "+score.kl.subset=50")
+    evaluator = Evaluator(plan.task, plan.space, plan.settings.method)
+    found = score_context(plan, evaluator, "kl")
+    assert len(found.inputs) == len(found.labels) == 50
+    assert len(score_context(plan, evaluator, "ce").inputs) == plan.task.calibration.n
+    assert build_score(plan, "kl").kind == "kl"
+    plan, _ = study(tmp_path, "hw=mpic", "+score.kl.subset=5000")
+    with pytest.raises(UsageError, match=r"(?s)5000 samples are asked for.*has 200.*subset=200"):
+        score_context(plan, evaluator, "kl")
