@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -97,13 +98,15 @@ class Values:
         self.of[node] = batch if node.op == "placeholder" else self._run(node, self.of)
         return self.of[node]
 
-    def replayed(self, nodes: Sequence[fx.Node]) -> Tensor:
+    def replayed(self, nodes: tuple[fx.Node, ...]) -> Tensor:
         """The model's output after running ``nodes`` again; the kept values stay."""
         changed = _Overlay(self.of)
-        for node in nodes:
+        # Freed at once, as in an ordinary pass: held until the end, tensors leave the cache.
+        for node, done in zip(nodes, last_uses(nodes), strict=True):
             changed.new[node] = self._run(node, changed)
-        output = next(node for node in reversed(nodes) if node.op == "output")
-        result: Tensor = changed.new[output]
+            for old in done:
+                del changed.new[old]
+        result: Tensor = changed.new[nodes[-1]]
         return result
 
     def _run(self, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
@@ -117,6 +120,17 @@ class Values:
         if node.op == "output":
             return args[0]
         return getattr(self._interpreter, node.op)(node.target, args, kwargs)
+
+
+@lru_cache(maxsize=256)
+def last_uses(nodes: tuple[fx.Node, ...]) -> tuple[tuple[fx.Node, ...], ...]:
+    """For each of ``nodes``, those of them that no later one reads."""
+    last = {read: place for place, node in enumerate(nodes) for read in node.all_input_nodes}
+    own = set(nodes)
+    return tuple(
+        tuple(read for read in node.all_input_nodes if read in own and last[read] == place)
+        for place, node in enumerate(nodes)
+    )
 
 
 class _Overlay(Mapping[fx.Node, Any]):

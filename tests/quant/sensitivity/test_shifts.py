@@ -8,7 +8,7 @@ from torch import nn
 from quant.errors import DataError, UsageError
 from quant.sensitivity.divergence import SingleLayer
 from quant.sensitivity.lss import LogitSuperposition
-from quant.sensitivity.replay import Replay
+from quant.sensitivity.replay import Replay, last_uses
 from quant.sensitivity.shifts import logit_shifts
 from tests.quant.sensitivity.contexts import context
 
@@ -147,3 +147,14 @@ def test_many_classes_are_sketched():
     assert table.surrogate.base.shape == (18, 3)
     with pytest.raises(UsageError, match="classes is 1"):
         LogitSuperposition(classes=1)
+
+
+def test_replayed_tensors_are_freed_after_their_last_reader():
+    ctx = made()
+    nodes = Replay.of(ctx.quantized.module, ctx.layers).downstream(("first",))
+    freed = last_uses(nodes)
+    order = {node: place for place, node in enumerate(nodes)}
+    for place, done in enumerate(freed):
+        for node in done:
+            assert all(order[user] <= place for user in node.users if user in order)
+    assert sorted(order[node] for done in freed for node in done) == list(range(len(nodes) - 1))
