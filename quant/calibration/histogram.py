@@ -15,6 +15,7 @@ from torch import Tensor
 from quant.affine import check_finite
 from quant.calibration.base import Distribution
 
+_NARROW = 2**31 - 1  # more values may overflow 32-bit counts, which weigh half as much
 _HALF = 4096  # bins per side; the range is resolved to 1/2048 of the peak or finer
 _HALF_LOG2 = _HALF.bit_length() - 1
 _MOMENTUM = 0.1  # weight of a new batch in the averaged extremes
@@ -37,7 +38,7 @@ class StreamingHistogram:
         self.count = 0
         self._zeros = 0
         self._exponent = _SMALLEST
-        self._bins = torch.zeros(2 * _HALF, dtype=torch.int64)
+        self._bins = torch.zeros(2 * _HALF, dtype=torch.int32)
 
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
@@ -55,6 +56,8 @@ class StreamingHistogram:
         self._average(low, high)
         self.low, self.high = min(self.low, low), max(self.high, high)
         self.count += x.numel()
+        if self.count > _NARROW and self._bins.dtype is torch.int32:
+            self._bins = self._bins.long()
         # In pieces: places are 64-bit, and those of a whole batch would outweigh its activations.
         for part in torch.split(x.detach().reshape(-1), _PIECE):
             self._zeros += part.numel() - int(torch.count_nonzero(part))
@@ -67,7 +70,7 @@ class StreamingHistogram:
         The first point is exact zero. Bins are represented by their centres, the two
         outermost ones by the exact extremes.
         """
-        nonzero = self._bins.clone()
+        nonzero = self._bins.long().clone()
         nonzero[_HALF] -= self._zeros
         occupied = nonzero.nonzero().squeeze(1)
         values = (occupied - _HALF + 0.5).double() * 2.0**self._exponent

@@ -118,6 +118,6 @@ def _figures(
     rank = spearman(sums, truth)
     yield figure(SUITE, case, "rank_policies_sum", [rank], "spearman", better="higher")
     if table.surrogate is not None:
-        predicted = table.surrogate.predict(policies)["ce"]
-        rank = spearman(predicted, truth)
+        found = table.surrogate.predict(policies)
+        rank = spearman(np.asarray(found.get("ce", found.get("kl"))), truth)
         yield figure(SUITE, case, "rank_policies_surrogate", [rank], "spearman", better="higher")

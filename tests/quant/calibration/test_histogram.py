@@ -125,3 +125,17 @@ def test_zeros_are_told_from_small_values():
     data = streamed([-1.0, 0.0, 0.0, 2.0**-14, 1.0]).distribution()
     assert data.values.tolist() == [[0.0, -1.0, 2.0**-12, 1.0]]
     assert data.counts.tolist() == [[2.0, 1.0, 1.0, 1.0]]
+
+
+def test_counts_widen_before_they_overflow(monkeypatch):
+    monkeypatch.setattr("quant.calibration.histogram._NARROW", 10)
+    narrow, wide = StreamingHistogram(), StreamingHistogram()
+    x = torch.linspace(-1, 1, 8)
+    narrow.update(x)
+    assert narrow._bins.dtype is torch.int32
+    for part in (x, x):
+        wide.update(part)
+    assert wide._bins.dtype is torch.int64
+    doubled = wide.distribution()
+    assert torch.equal(doubled.counts, 2 * narrow.distribution().counts)
+    assert torch.equal(doubled.values, narrow.distribution().values)
