@@ -226,7 +226,7 @@ def cost_margin(data: ReportData, cost: str) -> float:
     Zero for what is computed; the checked error of the table for predicted latency, zero where
     it is unchecked (the sentence says so).
     """
-    if not cost.startswith("latency_ms"):
+    if cost != "latency_ms":
         return 0.0
     return data.latency_error() or 0.0
 
@@ -287,6 +287,8 @@ def _loss_left_open(data: ReportData, own: Mapping[str, Any], other: Mapping[str
 def _margin_text(data: ReportData, cost: str) -> str:
     if not cost.startswith("latency_ms"):
         return ""
+    if "@" in cost:  # the check was run on the main device only
+        return "; the prediction was not checked end to end"
     return f"; {latency_error_text(data)}"
 
 

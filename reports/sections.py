@@ -159,14 +159,16 @@ def _values(data: ReportData, item: Answer) -> Iterable[Html]:
         value = item.entry.get(cost)
         note = f"{numbers.change(value, base)} vs int8" if base and value else ""
         if cost.startswith("latency_ms"):
-            note = join([note, _latency_note(data, item.policy_id)], ", ") if note else note
+            note = join([note, _latency_note(data, item.policy_id, cost)], ", ") if note else note
         word = cost_word(cost)
         if cost.startswith("latency_ms"):
             word += ", predicted"
         yield from _pair(word, numbers.cost(cost, value), note)
 
 
-def _latency_note(data: ReportData, policy_id: str) -> str:
+def _latency_note(data: ReportData, policy_id: str, cost: str) -> str:
+    if "@" in cost:  # the check was run on the main device only
+        return "error unchecked"
     measured = measured_latency(data, policy_id)
     if measured is not None:
         return f"measured {numbers.number(measured)} ms"
