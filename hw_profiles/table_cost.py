@@ -186,6 +186,7 @@ def _provenance(
         "entries": len(used),
         "preempted": sum(entry.wall_ratio > 1.2 for entry in used),
         "storage_only": _storage_only(space, profile, backend, batch),
+        "not_measured": _not_measured(space, profile, backend, batch),
         "validated": False,
     }
     return {
@@ -209,4 +210,16 @@ def _storage_only(
             reason = f"the runtime executed {', '.join(entry.kernel_ops)} instead"
         if reason is not None:
             found.setdefault(layer.name, {})[choice.text] = reason
+    return found
+
+
+def _not_measured(
+    space: SearchSpace, profile: Profile, backend: Backend, batch: int
+) -> dict[str, dict[str, str]]:
+    """``{layer: {choice: provenance}}`` of entries the device itself did not give."""
+    found: dict[str, dict[str, str]] = {}
+    for layer, choice in choices_by_layer(space):
+        entry = profile.by_key[layer_key(backend, layer, choice, batch, profile.threads)]
+        if entry.provenance != "measured":
+            found.setdefault(layer.name, {})[choice.text] = entry.provenance
     return found

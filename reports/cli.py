@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   bitfront-report runs --index                     # writes runs/index.html
   bitfront-report runs/demo --check                # recomputes fronts and hashes from the journals
   bitfront-report runs/demo --format md            # a summary on stdout; also csv, json
+  bitfront-report runs --plotly directory          # pages of 0.4 MB that share one plotly.js
   bitfront-report runs/demo --figures svg          # pictures in runs/demo/figures
 """
 FORMATS = ("html", "md", "csv", "json")
@@ -54,6 +55,12 @@ def parser() -> argparse.ArgumentParser:
     modes.add_argument("--check", action="store_true", help="recompute the run from its journals")
     modes.add_argument("--figures", choices=("svg", "png"), help="write every figure as a picture")
     made.add_argument("--format", choices=FORMATS, default="html", help="md, csv, json: to stdout")
+    made.add_argument(
+        "--plotly",
+        choices=("inline", "directory"),
+        default="inline",
+        help="inline: pages stand alone; directory: all pages share one plotly.js beside the runs",
+    )
     made.add_argument("--output", metavar="FILE", help="where --compare writes its page")
     return made
 
@@ -76,7 +83,16 @@ def run(arguments: argparse.Namespace) -> int:
         return check(runs)
     if arguments.figures:
         return pictures(runs, arguments.figures)
-    return pages(runs) if arguments.format == "html" else texts(runs, arguments.format)
+    if arguments.format != "html":
+        return texts(runs, arguments.format)
+    return pages(runs, shared_root(roots) if arguments.plotly == "directory" else None)
+
+
+def shared_root(roots: Sequence[Path]) -> Path:
+    """Where the library of several pages goes: above all of them, beside a single run."""
+    paths = [root.resolve() for root in roots]
+    common = Path(os.path.commonpath(paths))
+    return common.parent if len(paths) == 1 and (common / "manifest.json").is_file() else common
 
 
 def require_directory(name: str) -> Path:
@@ -104,14 +120,14 @@ def runs_in(root: Path) -> list[Path]:
     return find_runs(root) or [root]
 
 
-def pages(runs: Sequence[Path]) -> int:
+def pages(runs: Sequence[Path], library_dir: Path | None = None) -> int:
     """One page per run; a run that cannot be read does not stop the others."""
     from reports.page import render_report
 
     code = 0
     for path in runs:
         try:
-            print(shown(render_report(path)))
+            print(shown(render_report(path, library_dir)))
         except BitfrontError as error:
             print(f"error: {error}", file=sys.stderr)
             code = code or error.exit_code

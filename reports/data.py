@@ -21,12 +21,25 @@ from hw_profiles import footprint
 from quant.errors import DataError
 from reports.fronts import CostInfo, Front, cost_objective, positions, read_front, rebuild_front
 from reports.reading import is_torn, read_json, read_lines, read_table
+from search.latency_figures import Figures, figures
 from search.pareto import Floats
 from search.records import decode_codes, read_journals, to_frame
 from search.table import in_space, mean_bits
 from spaces.space import SearchSpace
 
 DEFAULT_TOLERANCE = 0.01
+CHECK_COLUMNS = frozenset(
+    (
+        "drawn",
+        "predicted_ms",
+        "node_sum_ms",
+        "measured_ms",
+        "measured_again_ms",
+        "sum_ms",
+        "bops",
+        "size_bytes",
+    )
+)
 LOG_LINES = 400
 
 
@@ -118,10 +131,23 @@ class ReportData:
         """Decodes one candidate's ``codes``, ``int[groups]``."""
         return np.array(decode_codes(text), dtype=np.int64)
 
+    @cached_property
+    def latency_figures(self) -> Figures | None:
+        """Figures of the end-to-end check over mixed policies; None without a whole check."""
+        check = self.latency_check
+        if check is None or not set(check.columns) >= CHECK_COLUMNS:
+            return None
+        return figures(check)
+
     def latency_error(self) -> float | None:
-        """Mean absolute error of predicted whole-policy latency, a share; None when unchecked."""
+        """Mean absolute error of predicted whole-policy latency, a share; None when unchecked.
+
+        Over mixed policies drawn by seed where the check says which those are, else over all.
+        """
         if self.latency_check is None or not len(self.latency_check):
             return None
+        if self.latency_figures is not None:
+            return self.latency_figures.additive.mape
         predicted = self.latency_check["predicted_ms"].to_numpy(dtype=np.float64)
         measured = self.latency_check["measured_ms"].to_numpy(dtype=np.float64)
         return float(np.mean(np.abs(predicted - measured) / measured))

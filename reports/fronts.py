@@ -74,6 +74,8 @@ class Front:
         baselines: policy ids in the order they were evaluated.
         float_id: the float model, or None.
         int8_id: the uniform int8 policy, or None.
+        regret: ``{metric: {metric of another device: share of hypervolume lost}}``.
+        ladder: the last rung's fronts and policies as stored; empty with one rung.
     """
 
     final: bool
@@ -87,6 +89,8 @@ class Front:
     baselines: tuple[str, ...] = ()
     float_id: str | None = None
     int8_id: str | None = None
+    regret: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    ladder: Mapping[str, Any] = field(default_factory=dict)
 
     def pick(self, role: str, cost: str) -> str | None:
         """Policy id of a picked point, None when the rule found none."""
@@ -120,6 +124,8 @@ def read_front(data: Mapping[str, Any]) -> Front:
         baselines=tuple(data.get("baselines", ())),
         float_id=data.get("float"),
         int8_id=data.get("uniform_int8"),
+        regret=data.get("regret", {}),
+        ladder=data.get("ladder", {}),
     )
 
 

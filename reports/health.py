@@ -10,6 +10,7 @@ import numpy as np
 
 from reports import numbers
 from reports.data import ReportData
+from reports.origins import INTERPOLATED, STORAGE_ONLY, front_share
 from search.fronts import plane
 from search.pareto import anytime_hypervolume
 from search.stats import Z95
@@ -39,6 +40,7 @@ STILL_RISING = 0.01
 LAST_PART = 0.8
 LARGE_ERROR = 0.10
 MANY_FAILED = 0.05
+MANY_INTERPOLATED = 0.20
 
 
 def check_health(data: ReportData) -> list[Finding]:
@@ -198,7 +200,14 @@ def latency_table(data: ReportData) -> Iterator[Finding]:
             continue
         yield from _table_origin(cost, info.kind, int(info.data.get("preempted", 0)))
         yield from _latency_error(data)
-        hollow = storage_only_share(data, cost)
+        guessed = front_share(data, cost, INTERPOLATED)
+        if guessed > MANY_INTERPOLATED:
+            yield Finding(
+                Level.WARN,
+                f"{100 * guessed:.0f} % of layer choices on the latency front are interpolated",
+                "Measure them: bitfront-measure build.",
+            )
+        hollow = front_share(data, cost, STORAGE_ONLY)
         if hollow > 0:
             yield Finding(
                 Level.INFO,
@@ -238,18 +247,26 @@ def _latency_error(data: ReportData) -> Iterator[Finding]:
         yield Finding(Level.PASS, f"Predicted latency is within {100 * error:.1f} % on average")
 
 
-def storage_only_share(data: ReportData, cost: str) -> float:
-    """Share of (layer, choice) pairs on the front of ``cost`` that no kernel computes."""
-    hollow = data.front.costs[cost].data.get("storage_only") or {}
-    groups = data.space.groups
-    taken = [
-        (group.name, group.all_choices[code].text)
-        for text in data.front_table(cost)["codes"]
-        for group, code in zip(groups, data.codes(text), strict=True)
-    ]
-    if not taken:
-        return 0.0
-    return sum(choice in hollow.get(name, {}) for name, choice in taken) / len(taken)
+def identities(data: ReportData) -> Iterator[Finding]:
+    """One task, one data set, one table: numbers of different ones cannot be compared."""
+    keys = data.table.groupby("policy_id")["quality_key"].nunique()
+    mixed = int((keys > 1).sum())
+    if mixed:
+        yield Finding(
+            Level.FAIL,
+            f"{mixed} policies were evaluated under different hashes",
+            "Weights, data or method changed within the run: its values cannot be compared.",
+        )
+    stored = (data.profile or {}).get("hash")
+    named = data.manifest.get("profile_hash")
+    if stored and named and stored != named:
+        yield Finding(
+            Level.FAIL,
+            "The latency table is not the one of this run",
+            f"manifest.json names {named}, profile.json is {stored}.",
+        )
+    if not mixed:
+        yield Finding(Level.PASS, "One task, one method and one table throughout")
 
 
 CHECKS: tuple[Check, ...] = (
@@ -263,4 +280,5 @@ CHECKS: tuple[Check, ...] = (
     reference_point,
     seeds,
     latency_table,
+    identities,
 )

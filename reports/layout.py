@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from reports.data import ReportData
+from reports.failures import failures_card
 from reports.figure import Drawn
 from reports.html import Html, el, join, table_html
+from reports.kernels import kernels_card
 from reports.sections import section
 
 Layout = Callable[[ReportData, Sequence[Drawn]], Html]
@@ -190,7 +192,30 @@ def candidates_section(data: ReportData) -> Html:
     return section("candidates", "All candidates", question, card)
 
 
+def log_cards(data: ReportData, items: Sequence[Drawn]) -> Html:
+    """The timeline, then why candidates failed."""
+    return join([plain_cards(data, items), failures_card(data)])
+
+
+def latency_cards(data: ReportData, items: Sequence[Drawn]) -> Html:
+    """The end-to-end check, then what the table was made of."""
+    return join([plain_cards(data, items), kernels_card(data)])
+
+
+def bits_cards(data: ReportData, items: Sequence[Drawn]) -> Html:
+    """Heat maps with a choice of how layers are listed."""
+    tools = el(
+        "div",
+        el("label", "Layers ", el("select", id="bits-order")),
+        class_="tools",
+    )
+    return join([tools, plain_cards(data, items)])
+
+
 SPECIAL: dict[str, Layout] = {
+    "bits": bits_cards,
+    "latency": latency_cards,
+    "log": log_cards,
     "front": front_cards,
     "policy": policy_cards,
     "hypervolume": paired_cards,

@@ -7,6 +7,7 @@ attainment, predicted against measured, where the cost is, run log, all candidat
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from importlib import resources
 from itertools import groupby
@@ -27,37 +28,67 @@ POLICY = (
 )
 """Content security policy: nothing can be loaded or sent, whatever a layer is called."""
 
+BESIDE = POLICY.replace("script-src ", "script-src 'self' file: ")
+"""The same for a page whose library is a file beside it, opened from disk or from a server."""
 
-def render_report(run_dir: Path | str) -> Path:
+SCRIPTS = ("core.js", "panel.js", "front.js", "candidates.js", "page.js")
+"""The page's own script, in the order in which the parts build on each other."""
+
+
+def render_report(run_dir: Path | str, library_dir: Path | None = None) -> Path:
     """Writes ``report.html`` of a run atomically and returns its path.
+
+    Args:
+        run_dir: the run.
+        library_dir: directory that holds, or gets, one plotly.js for all its pages; None puts
+            the library into the page itself.
 
     Raises:
         DataError: see :func:`reports.data.load_run`.
     """
     target = Path(run_dir) / "report.html"
-    write_text(target, page_html(load_run(run_dir)))
+    source = None
+    if library_dir is not None:
+        source = os.path.relpath(write_library(library_dir), target.parent)
+    write_text(target, page_html(load_run(run_dir), source))
     return target
 
 
-def page_html(data: ReportData) -> str:
-    """The whole page as text."""
+def write_library(directory: Path) -> Path:
+    """Puts plotly.js into a directory under the name of its version and returns the file."""
+    from plotly import __version__
+    from plotly.offline import get_plotlyjs
+
+    target = directory / f"plotly-{__version__}.min.js"
+    if not target.exists():
+        write_text(target, get_plotlyjs())
+    return target
+
+
+def page_html(data: ReportData, library_source: str | None = None) -> str:
+    """The whole page as text.
+
+    Args:
+        data: the run.
+        library_source: relative path of plotly.js; None inlines it.
+    """
     drawn = [draw(figure, data) for figure in figures_for(data)]
     title = f"{data.name} · bitfront"
     body = [
         sections.header(data),
         main_part(data, drawn),
         sections.key_help(),
-        *scripts(data, drawn),
+        *scripts(data, drawn, library_source),
     ]
-    return document(title, body)
+    return document(title, body, POLICY if library_source is None else BESIDE)
 
 
-def document(title: str, body: Sequence[object]) -> str:
+def document(title: str, body: Sequence[object], policy: str = POLICY) -> str:
     """The HTML frame shared by reports, comparisons and the index."""
     head = el(
         "head",
         el("meta", charset="utf-8"),
-        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        el("meta", http_equiv="Content-Security-Policy", content=policy),
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
         el("meta", name="generator", content="bitfront"),
         el("link", rel="icon", href="data:,"),
@@ -105,7 +136,9 @@ def figure_sections(data: ReportData, drawn: Sequence[Drawn]) -> list[Html]:
     return found
 
 
-def scripts(data: ReportData, drawn: Sequence[Drawn]) -> list[Html]:
+def scripts(
+    data: ReportData, drawn: Sequence[Drawn], library_source: str | None = None
+) -> list[Html]:
     """Data first, then the library once, then the page's own script."""
     blocks = [data_block("data", build_payload(data))]
     figures = {
@@ -114,7 +147,8 @@ def scripts(data: ReportData, drawn: Sequence[Drawn]) -> list[Html]:
         if item.figure is not None and layout.embedded(item, data)
     }
     blocks.append(data_block("figures", figures))
-    return [*blocks, library(), el("script", Html(asset("page.js")))]
+    plotly = library() if library_source is None else el("script", src=library_source)
+    return [*blocks, plotly, el("script", Html("".join(map(asset, SCRIPTS))))]
 
 
 def plain_figure(figure: Any) -> dict[str, Any]:

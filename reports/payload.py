@@ -17,6 +17,8 @@ from reports.data import ReportData, axis_label, tolerance_of
 from reports.figures.front import limits
 from reports.figures.policy import NARROWEST, default_selection
 from reports.fronts import cost_objective, positions
+from reports.orders import layer_orders
+from reports.origins import origins
 from search.objectives import OBJECTIVES
 
 QUALITIES = tuple(name for name, item in OBJECTIVES.items() if not item.is_cost)
@@ -44,6 +46,8 @@ def build_payload(data: ReportData) -> dict[str, Any]:
         "space": _space(data),
         "tables": {name: _rows(values) for name, values in sorted(data.tables.items())},
         "scores": _scores(data),
+        "origins": _origins(data),
+        "orders": layer_orders(data),
         "fronts": {c: positions(table, ids) for c, ids in data.front.fronts.items()},
         "picks": {c: _picks(data, table, c) for c in data.costs},
         "limits": {c: list(limits(data, c)) for c in data.costs},
@@ -126,9 +130,6 @@ def _rows(values: np.ndarray) -> list[list[Any]]:
 
 def _space(data: ReportData) -> dict[str, Any]:
     space = data.space
-    hollow: dict[str, Any] = {}
-    for info in data.front.costs.values():
-        hollow |= info.data.get("storage_only") or {}
     return {
         "name": space.name,
         "layers": [
@@ -141,14 +142,22 @@ def _space(data: ReportData) -> dict[str, Any]:
                 "labels": [choice.label for choice in group.all_choices],
                 "w": [choice.weight.bits for choice in group.all_choices],
                 "a": [choice.activation.bits for choice in group.all_choices],
-                "hollow": [
-                    hollow.get(group.name, {}).get(choice.text, "") for choice in group.all_choices
-                ],
             }
             for group in space.groups
         ],
         "narrowest": NARROWEST,
     }
+
+
+def _origins(data: ReportData) -> dict[str, Any]:
+    """``{metric: {"marks": [[mark, reason]], "of": [layers][choices] -> position in marks}}``."""
+    found = {}
+    for cost in data.costs:
+        if cost.startswith("latency_ms"):
+            table = [[(o.mark, o.reason) for o in row] for row in origins(data, cost)]
+            marks = list(dict.fromkeys(pair for row in table for pair in row))
+            found[cost] = {"marks": marks, "of": [[marks.index(p) for p in row] for row in table]}
+    return found
 
 
 def _scores(data: ReportData) -> dict[str, list[list[Any]]]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from quant.errors import unknown
 from quant.method import Method
 from quant.model import QuantizedModel
+from search.failures import told
 from search.records import Result
 from search.tasks.base import Split, Task
 from spaces.policy import Policy
@@ -98,7 +99,7 @@ class Evaluator:
         try:
             logits = self.logits(policy, split)
         except (RuntimeError, ValueError, FloatingPointError) as cause:
-            return Result.failure(key, policy.policy_id, str(cause), _since(started)), None
+            return Result.failure(key, policy.policy_id, told(cause), _since(started)), None
         if not bool(torch.isfinite(logits).all()):
             error = "the quantized model answers NaN or infinity"
             return Result.failure(key, policy.policy_id, error, _since(started)), None

@@ -1,17 +1,10 @@
-"""How far predicted latencies are from reality: the figures of an end-to-end check.
-
-Figures are over mixed policies drawn by seed; the uniform ones fitted the line. The noise floor is
-the difference between two sessions of the same policy in the same rounds, and a prediction is
-compared with the mean of the two.
-"""
+"""What a study knows about latency on its device: conversions, the table, and its check."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from hw_profiles.backends.base import Backend
@@ -19,88 +12,10 @@ from hw_profiles.hw import AUTO, HwConfig
 from hw_profiles.latency import Check, LatencyModel, Target, edges_of, load_or_fit
 from hw_profiles.profile import Profile
 from hw_profiles.table_cost import Edges
-from hw_profiles.validate import RANDOM
 from quant.errors import UsageError
-from search.stats import bootstrap_pairs, kendall_tau
+from search.latency_figures import figures
 from search.tasks.base import Task
 from spaces.space import SearchSpace
-
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Error of one predictor over the mixed policies.
-
-    Attributes:
-        mape: mean absolute error relative to the measurement.
-        bias: mean signed error relative to the measurement.
-        tau: Kendall's tau of prediction and measurement.
-        tau_low: lower end of its 95 % bootstrap interval over policies.
-        tau_high: upper end.
-    """
-
-    mape: float
-    bias: float
-    tau: float
-    tau_low: float
-    tau_high: float
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What one check says.
-
-    Attributes:
-        n: mixed policies measured.
-        additive: the table with conversions, fitted on the uniform policies.
-        node_sum: nodes of each policy's own optimised graph, fitted on the uniform policies.
-        raw_mape: error of the additive sum before the fit.
-        noise: mean relative difference between two sessions of one policy.
-        self_tau: Kendall's tau between the two sessions.
-        bops_tau: Kendall's tau of bit operations and measurement.
-        size_tau: Kendall's tau of size and measurement.
-    """
-
-    n: int
-    additive: Accuracy
-    node_sum: Accuracy
-    raw_mape: float
-    noise: float
-    self_tau: float
-    bops_tau: float
-    size_tau: float
-
-
-def figures(checks: Sequence[Check], seed: int = 0) -> Figures | None:
-    """The figures of a check; None when no mixed policy was measured."""
-    table = frame(checks)
-    table = table[table["drawn"] == RANDOM]
-    if table.empty:
-        return None
-
-    def column(name: str) -> Floats:
-        return table[name].to_numpy(dtype=np.float64)
-
-    first, second = column("measured_ms"), column("measured_again_ms")
-    measured = (first + second) / 2
-    return Figures(
-        n=len(table),
-        additive=_accuracy(column("predicted_ms"), measured, seed),
-        node_sum=_accuracy(column("node_sum_ms"), measured, seed),
-        raw_mape=float(np.mean(np.abs(column("sum_ms") - measured) / measured)),
-        noise=float(np.mean(np.abs(first - second) / measured)),
-        self_tau=kendall_tau(first, second),
-        bops_tau=kendall_tau(column("bops"), measured),
-        size_tau=kendall_tau(column("size_bytes"), measured),
-    )
-
-
-def _accuracy(predicted: Floats, measured: Floats, seed: int) -> Accuracy:
-    error = (predicted - measured) / measured
-    low, high = bootstrap_pairs(predicted, measured, np.random.default_rng(seed), kendall_tau)
-    tau = kendall_tau(predicted, measured)
-    return Accuracy(float(np.abs(error).mean()), float(error.mean()), tau, low, high)
 
 
 def frame(checks: Sequence[Check]) -> pd.DataFrame:
@@ -160,7 +75,7 @@ def predictor(
 
 def evidence(model: LatencyModel) -> dict[str, object]:
     """What the provenance of a latency says about its error."""
-    found = figures(model.checks)
+    found = figures(frame(model.checks))
     line = {"intercept_ms": model.intercept_ms, "slope": model.slope}
     graphs = {"graphs_read": model.conversions.probes, "graph_error": model.conversions.error}
     if found is None:

@@ -34,7 +34,7 @@ class Result:
         n: number of samples.
         standard_error: standard error of ``ce`` over samples.
         status: ``"ok"`` or ``"failed"``; a failed result has NaN qualities.
-        error: reason of a failure, empty otherwise.
+        error: why it failed and where (:func:`search.failures.told`), empty otherwise.
         eval_s: seconds spent evaluating.
     """
 
@@ -92,6 +92,8 @@ class JournalLine:
         counters: work done so far.
         tag: a name a person knows the policy by (``"fp32"``, ``"w8a8"``), else empty.
         extra: strategy-specific numbers (learning curves); never read by the front.
+        unix_s: when it was done, seconds since 1970 UTC; NaN in journals written before it was
+            recorded.
     """
 
     result: Result
@@ -104,6 +106,7 @@ class JournalLine:
     counters: Counters = Counters()
     tag: str = ""
     extra: Mapping[str, float] = field(default_factory=dict)
+    unix_s: float = math.nan
 
     def to_json(self) -> str:
         """One line of JSON without the newline; NaN is written as null."""
@@ -120,6 +123,7 @@ class JournalLine:
             "counters": {name: getattr(self.counters, name) for name in Counters.__slots__},
             "tag": self.tag,
             "extra": {key: _finite(value) for key, value in self.extra.items()},
+            "unix_s": _finite(self.unix_s),
         }
         return json.dumps(data, separators=(",", ":"), allow_nan=False)
 
@@ -154,6 +158,7 @@ class JournalLine:
                 Counters(**data["counters"]),
                 data.get("tag", ""),
                 {k: math.nan if v is None else v for k, v in data.get("extra", {}).items()},
+                math.nan if data.get("unix_s") is None else data["unix_s"],
             )
         except (KeyError, TypeError) as cause:
             msg = f"incomplete journal line: {cause}"
@@ -215,7 +220,7 @@ def to_frame(lines: Iterable[JournalLine]) -> pd.DataFrame:
     """Candidate table: one row per line, without costs (they are joined by profile).
 
     Columns: every field of :class:`Result`, ``codes`` (one character per group, see
-    :func:`encode_codes`), ``strategy seed incarnation seq wall_s tag``,
+    :func:`encode_codes`), ``strategy seed incarnation seq wall_s unix_s tag``,
     ``n_true n_surrogate n_forward``.
     """
     rows = [
@@ -227,6 +232,7 @@ def to_frame(lines: Iterable[JournalLine]) -> pd.DataFrame:
             "incarnation": line.incarnation,
             "seq": line.seq,
             "wall_s": line.wall_s,
+            "unix_s": line.unix_s,
             "tag": line.tag,
             "n_true": line.counters.true,
             "n_surrogate": line.counters.surrogate,

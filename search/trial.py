@@ -169,4 +169,5 @@ def _line(
         wall_s=time.monotonic() - started,
         counters=counters,
         tag=(tags or {}).get(policy.policy_id, ""),
+        unix_s=time.time(),
     )

@@ -173,6 +173,7 @@ def _heatmap(info: BitsInfo, bits: Bits, title: str) -> dict[str, object]:
     numbered = columns <= NUMBERED[0] and rows <= NUMBERED[1]
     return {
         "z": ranks.astype(np.int8),
+        "y": [str(position) for position in range(rows)],
         "text": bits.astype(str) if numbered else None,
         "texttemplate": "%{text}" if numbered else None,
         "textfont": {"size": 11},
@@ -204,9 +205,14 @@ def _ticks(info: BitsInfo) -> dict[str, object]:
 
 def _layer_axis(info: BitsInfo, *, show: bool, anchor: str) -> dict[str, object]:
     names = [numbers.plot_text(name) for name in info.layers]
+    positions = [str(position) for position in range(len(names))]
     return {
+        # Categories, so that the page can list layers in another order.
+        "type": "category",
+        "categoryorder": "array",
+        "categoryarray": positions,
         "autorange": "reversed",
-        "tickvals": list(range(len(names))) if show else [],
+        "tickvals": positions if show else [],
         "ticktext": names if show else [],
         "showgrid": False,
         "zeroline": False,

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from reports import numbers, theme
 from reports.figure import Table, blank
+from search.latency_figures import UNIFORM, Accuracy, Figures
 from search.pareto import Floats
 from search.stats import kendall_tau
 
@@ -27,23 +29,30 @@ class CheckInfo:
 
     Attributes:
         names: tag or policy id.
+        fitted: True for uniform policies, on which the line was fitted; errors leave them out.
         predicted, measured, low, high: ``float[n]``; low and high bound the measurement.
         node_sum: sum over the nodes of the optimised graph, NaN where unknown.
+        p50, p99: wall time of single calls, NaN where unknown.
         mape: mean absolute relative error of the prediction.
         tau: Kendall's tau of the two rankings.
         slope, overhead_ms: least-squares fit of measured on predicted.
+        figures: errors, noise floor and rank intervals of a whole check, else None.
     """
 
     names: tuple[str, ...]
+    fitted: npt.NDArray[np.bool_]
     predicted: Floats
     measured: Floats
     low: Floats
     high: Floats
     node_sum: Floats
+    p50: Floats
+    p99: Floats
     mape: float
     tau: float
     slope: float
     overhead_ms: float
+    figures: Figures | None
 
 
 @dataclass(frozen=True)
@@ -66,28 +75,36 @@ class LatencyCheckFigure:
         return None
 
     def prepare(self, data: ReportData) -> CheckInfo:
-        """Error, rank correlation and the fitted overhead."""
+        """Error, rank correlation and the fitted overhead, over policies drawn by seed."""
         rows = data.latency_check
         assert rows is not None
 
-        def column(name: str) -> Floats:
+        def column(name: str, other: str = "") -> Floats:
+            name = name if name in rows else other
             missing = np.full(len(rows), np.nan)
             return rows[name].to_numpy(dtype=np.float64) if name in rows else missing
 
-        predicted, measured = column("predicted_ms"), column("measured_ms")
-        slope, overhead = fit(predicted, measured)
+        predicted = column("predicted_ms")
+        measured = (column("measured_ms") + column("measured_again_ms", "measured_ms")) / 2
+        fitted = (rows["drawn"] == UNIFORM).to_numpy() if "drawn" in rows else predicted < 0
+        judged = ~fitted if (~fitted).any() else fitted
+        slope, overhead = fit(predicted[judged], measured[judged])
         tags = rows["tag"].fillna("") if "tag" in rows else [""] * len(rows)
         return CheckInfo(
             tuple(t or p for t, p in zip(tags, rows["policy_id"], strict=True)),
+            fitted,
             predicted,
             measured,
             column("low_ms"),
             column("high_ms"),
             column("node_sum_ms"),
-            float(np.mean(np.abs(predicted - measured) / measured)),
-            kendall_tau(predicted, measured),
+            column("wall_p50_ms"),
+            column("wall_p99_ms"),
+            float(np.mean(np.abs(predicted - measured)[judged] / measured[judged])),
+            kendall_tau(predicted[judged], measured[judged]),
             slope,
             overhead,
+            data.latency_figures,
         )
 
     def plot(self, info: CheckInfo) -> go.Figure:
@@ -122,56 +139,86 @@ class LatencyCheckFigure:
                 text=list(info.names),
                 hovertemplate="%{text}: nodes sum to %{y:.3g} ms<extra></extra>",
             )
-        figure.add_scatter(
-            x=info.predicted,
-            y=info.measured,
-            name="measured",
-            mode="markers",
-            error_y={
-                "array": info.high - info.measured,
-                "arrayminus": info.measured - info.low,
-                "thickness": 1,
-                "width": 0,
-            },
-            marker={"size": 9, "color": theme.SERIES[0]},
-            customdata=list(info.names),
-            hovertemplate="%{customdata}: predicted %{x:.3g} ms, measured %{y:.3g} ms"
-            "<extra></extra>",
-        )
+        for mixed in (True, False):
+            _add_measured(figure, info, info.fitted != mixed, mixed=mixed)
         figure.update_xaxes(type="log", nticks=6, minor_showgrid=False)
         figure.update_yaxes(type="log", nticks=6, minor_showgrid=False)
         return figure
 
     def alt(self, info: CheckInfo) -> str:
-        """Error, ranks and overhead in words."""
+        """Error, ranks, noise and overhead in words."""
+        count = int((~info.fitted).sum()) or len(info.names)
+        line = f"{info.slope:.2f} x predicted + {numbers.number(info.overhead_ms)} ms"
+        if info.figures is None:
+            return (
+                f"{count} policies measured end to end: mean absolute error "
+                f"{100 * info.mape:.1f} %, Kendall tau {info.tau:.2f}, measured = {line}."
+            )
+        found = info.figures
         return (
-            f"{len(info.names)} policies measured end to end: mean absolute error "
-            f"{100 * info.mape:.1f} %, Kendall tau {info.tau:.2f}, measured = "
-            f"{info.slope:.2f} x predicted + {numbers.number(info.overhead_ms)} ms."
+            f"{count} mixed policies drawn by seed and measured end to end: mean absolute error "
+            f"{100 * found.additive.mape:.1f} % (two sessions of one policy differ by "
+            f"{100 * found.noise:.1f} %), bias {100 * found.additive.bias:+.1f} %, Kendall tau "
+            f"{_tau(found.additive)} (two sessions: {found.self_tau:.2f}); nodes of each graph "
+            f"{100 * found.node_sum.mape:.1f} % and {_tau(found.node_sum)}; ranked by bit "
+            f"operations {found.bops_tau:.2f}, by size {found.size_tau:.2f}. Measured = {line}."
         )
 
     def table(self, info: CheckInfo) -> Table:
         """Every checked policy."""
-        columns = ("policy", "predicted ms", "measured ms", "low", "high", "error")
+        times = {
+            "predicted ms": info.predicted,
+            "node sum ms": info.node_sum,
+            "measured ms": info.measured,
+            "low": info.low,
+            "high": info.high,
+            "wall p50 ms": info.p50,
+            "wall p99 ms": info.p99,
+        }
+        shown = {name: values for name, values in times.items() if np.isfinite(values).any()}
+        columns = ("policy", "used for", *shown, "error")
         rows = tuple(
             (
                 name,
-                numbers.number(p),
-                numbers.number(m),
-                numbers.number(low),
-                numbers.number(high),
-                numbers.change(p, m),
+                "fit" if info.fitted[i] else "check",
+                *(numbers.number(float(values[i])) for values in shown.values()),
+                numbers.change(float(info.predicted[i]), float(info.measured[i])),
             )
-            for name, p, m, low, high in zip(
-                info.names,
-                info.predicted.tolist(),
-                info.measured.tolist(),
-                info.low.tolist(),
-                info.high.tolist(),
-                strict=True,
-            )
+            for i, name in enumerate(info.names)
         )
         return Table(columns, rows, self.alt(info))
+
+
+def _tau(found: Accuracy) -> str:
+    return f"{found.tau:.2f} [{found.tau_low:.2f}, {found.tau_high:.2f}]"
+
+
+def _add_measured(
+    figure: go.Figure, info: CheckInfo, which: npt.NDArray[np.bool_], *, mixed: bool
+) -> None:
+    """Measured policies of one kind with the range of their sessions."""
+    if not which.any():
+        return
+    figure.add_scatter(
+        x=info.predicted[which],
+        y=info.measured[which],
+        name="measured" if mixed else "measured, used for the fit",
+        mode="markers",
+        error_y={
+            "array": (info.high - info.measured)[which],
+            "arrayminus": (info.measured - info.low)[which],
+            "thickness": 1,
+            "width": 0,
+        },
+        marker={
+            "size": 9,
+            "symbol": "circle" if mixed else "diamond-open",
+            "color": theme.SERIES[0] if mixed else theme.BASELINE,
+        },
+        # Not "customdata": that is a candidate's row to the page.
+        text=[name for name, here in zip(info.names, which, strict=True) if here],
+        hovertemplate="%{text}: predicted %{x:.3g} ms, measured %{y:.3g} ms<extra></extra>",
+    )
 
 
 def variants(data: ReportData) -> list[LatencyCheckFigure]:

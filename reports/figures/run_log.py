@@ -1,4 +1,4 @@
-"""Run log: what every trial did when, what failed, and why."""
+"""Run log: what every worker did when, and how busy it was."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from reports import numbers, theme
 from reports.figure import Table, blank
+from reports.timeline import Worker, workers
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -16,37 +17,26 @@ if TYPE_CHECKING:
     from reports.data import ReportData
 
 ORDER = 90
-
-
-@dataclass(frozen=True)
-class TrialRow:
-    """One trial.
-
-    Attributes:
-        name: ``<strategy>-<seed>``.
-        strategy: its strategy.
-        seconds: when each candidate was done, since the trial began, ``float[n]``.
-        failed: candidates without qualities.
-        best: best quality seen, NaN when all failed.
-        slowest_s: longest evaluation.
-    """
-
-    name: str
-    strategy: str
-    seconds: tuple[float, ...]
-    failed: tuple[bool, ...]
-    best: float
-    slowest_s: float
+MOST_TICKS = 200
 
 
 @dataclass(frozen=True)
 class RunLogInfo:
-    """Trials and the reasons of failures, most frequent first."""
+    """Workers in the order of the manifest.
+
+    Attributes:
+        quality: name of the quality objective.
+        workers: one per trial and attempt.
+        best: best quality each one saw, NaN when all failed.
+        strategies: for colours.
+        absolute: True when all share one clock, False when each starts at its own zero.
+    """
 
     quality: str
-    trials: tuple[TrialRow, ...]
+    workers: tuple[Worker, ...]
+    best: tuple[float, ...]
     strategies: tuple[str, ...]
-    reasons: tuple[tuple[str, int], ...]
+    absolute: bool
 
 
 @dataclass(frozen=True)
@@ -64,45 +54,41 @@ class RunLogFigure:
         return None if data.trials() else "Only baselines were evaluated."
 
     def prepare(self, data: ReportData) -> RunLogInfo:
-        """Times and failures of every trial."""
-        trials = []
-        for strategy, seed, rows in data.trials():
-            values = rows[data.quality].dropna()
-            best = values.max() if data.quality == "accuracy" else values.min()
-            trials.append(
-                TrialRow(
-                    f"{strategy}-{seed}",
-                    strategy,
-                    tuple(rows["wall_s"].tolist()),
-                    tuple((rows["status"] != "ok").tolist()),
-                    float(best) if len(values) else float("nan"),
-                    float(rows["eval_s"].max()),
-                )
-            )
-        errors = data.table["error"][data.table["status"] != "ok"].fillna("").value_counts()
-        reasons = tuple((str(text) or "no reason recorded", int(n)) for text, n in errors.items())
-        return RunLogInfo(data.quality, tuple(trials), data.strategies(), reasons)
+        """Evaluations of every worker on one axis of time."""
+        found, absolute = workers(data)
+        keys = [data.table[key] for key in ("strategy", "seed", "incarnation")]
+        values = data.table[data.quality].groupby(keys)
+        best = values.max() if data.quality == "accuracy" else values.min()
+        return RunLogInfo(
+            data.quality,
+            found,
+            tuple(float(best.loc[w.strategy, w.seed, w.incarnation]) for w in found),
+            data.strategies(),
+            absolute,
+        )
 
     def plot(self, info: RunLogInfo) -> go.Figure:
-        """A line per trial, a tick per candidate; failures are crosses."""
+        """A line per worker, thick while it evaluates; failures are crosses."""
         styles = theme.styles(info.strategies)
+        clock = "the study" if info.absolute else "the trial"
         figure = blank(
-            110 + 20 * len(info.trials),
-            xaxis_title="seconds since the trial began",
+            110 + 20 * len(info.workers),
+            xaxis_title=f"seconds since {clock} began, pauses of the whole run left out",
             showlegend=False,
         )
-        for row, trial in enumerate(info.trials):
-            style = styles[trial.strategy]
+        for row, worker in enumerate(info.workers):
+            colour = styles[worker.strategy].colour
+            edges, rows = busy_line(worker, row)
+            quiet = {"mode": "lines", "hoverinfo": "skip"}
             figure.add_scatter(
-                x=[0.0, *_thinned(trial.seconds)],
-                y=[row] * (len(_thinned(trial.seconds)) + 1),
-                mode="lines+markers",
-                line={"width": 1, "color": style.colour},
-                marker={"symbol": "line-ns-open", "size": 7, "color": style.colour},
-                hovertemplate=f"{trial.name} at %{{x:.3s}} s<extra></extra>",
+                x=[worker.start, worker.end[-1]],
+                y=[row, row],
+                **quiet,
+                line={"width": 1, "color": colour},
             )
-            failed = [s for s, bad in zip(trial.seconds, trial.failed, strict=True) if bad]
-            if failed:
+            figure.add_scatter(x=edges, y=rows, **quiet, line={"width": 7, "color": colour})
+            failed = worker.end[worker.failed]
+            if len(failed):
                 figure.add_scatter(
                     x=failed,
                     y=[row] * len(failed),
@@ -110,37 +96,46 @@ class RunLogFigure:
                     marker={"symbol": "x", "size": 9, "color": theme.ACCENT},
                     hovertemplate="failed at %{x:.3s} s<extra></extra>",
                 )
-        names = [trial.name for trial in info.trials]
+        names = [worker.name for worker in info.workers]
         figure.update_yaxes(
             tickvals=list(range(len(names))), ticktext=names, autorange="reversed", showgrid=False
         )
         return figure
 
     def alt(self, info: RunLogInfo) -> str:
-        """Number of trials, failures and the longest trial."""
-        longest = max(info.trials, key=lambda trial: trial.seconds[-1])
-        failed = sum(sum(trial.failed) for trial in info.trials)
+        """Number of workers, failures and the longest trial."""
+        longest = max(info.workers, key=lambda worker: worker.seconds)
+        failed = sum(int(worker.failed.sum()) for worker in info.workers)
         return (
-            f"{len(info.trials)} trials, {failed} failed candidates; the longest, {longest.name}, "
-            f"took {numbers.seconds(longest.seconds[-1])}."
+            f"{len(info.workers)} workers, {failed} failed candidates; the longest, "
+            f"{longest.name}, took {numbers.seconds(longest.seconds)}, "
+            f"{100 * longest.busy:.0f} % of it evaluating."
         )
 
     def table(self, info: RunLogInfo) -> Table:
-        """A row per trial, then failures by reason."""
-        columns = ("trial", "candidates", "failed", f"best {info.quality}", "time", "slowest")
+        """A row per worker."""
+        columns = (
+            "worker",
+            "candidates",
+            "failed",
+            f"best {info.quality}",
+            "time",
+            "evaluating",
+            "slowest",
+        )
         rows = tuple(
             (
-                trial.name,
-                str(len(trial.seconds)),
-                str(sum(trial.failed)),
-                numbers.number(trial.best),
-                numbers.seconds(trial.seconds[-1]),
-                numbers.seconds(trial.slowest_s),
+                worker.name,
+                str(len(worker.end)),
+                str(int(worker.failed.sum())),
+                numbers.number(best),
+                numbers.seconds(worker.seconds),
+                f"{100 * worker.busy:.0f} %",
+                numbers.seconds(float(worker.took.max())),
             )
-            for trial in info.trials
+            for worker, best in zip(info.workers, info.best, strict=True)
         )
-        told = "; ".join(f"{count} x {text}" for text, count in info.reasons)
-        return Table(columns, rows, f"Failures by reason: {told}." if told else "Nothing failed.")
+        return Table(columns, rows, self.alt(info))
 
 
 def variants(data: ReportData) -> list[RunLogFigure]:
@@ -148,9 +143,13 @@ def variants(data: ReportData) -> list[RunLogFigure]:
     return [RunLogFigure()]
 
 
-def _thinned(seconds: tuple[float, ...], limit: int = 200) -> list[float]:
-    """At most ``limit`` ticks per trial, evenly chosen, the last one kept."""
-    if len(seconds) <= limit:
-        return list(seconds)
-    chosen = np.linspace(0, len(seconds) - 1, limit).astype(int)
-    return [seconds[i] for i in chosen]
+def busy_line(worker: Worker, row: int) -> tuple[list[float | None], list[int | None]]:
+    """Begin, end and a gap per evaluation; of many, evenly chosen ones and the last."""
+    count = len(worker.end)
+    chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_TICKS)).astype(int))
+    edges: list[float | None] = []
+    rows: list[int | None] = []
+    for end, took in zip(worker.end[chosen].tolist(), worker.took[chosen].tolist(), strict=True):
+        edges += [max(end - took, worker.start), end, None]
+        rows += [row, row, None]
+    return edges, rows

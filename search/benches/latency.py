@@ -26,7 +26,8 @@ from hw_profiles.table_cost import build_cost_model
 from search.api import compose_plain
 from search.benches.base import Figure, figure
 from search.benches.networks import mobilenet_v2, resnet18
-from search.latency import Figures, figures
+from search.latency import frame
+from search.latency_figures import Figures, figures
 from search.plan import device_of, load_task
 from search.progress import say
 from search.settings import Settings
@@ -108,7 +109,7 @@ def _table_seconds(space: SearchSpace, hw: HwConfig) -> float:
 
 
 def _errors(case: str, model: LatencyModel) -> Iterator[Figure]:
-    found = figures(model.checks)
+    found = figures(frame(model.checks))
     assert found is not None, "the cases have mixed policies"
     noise = _one(case, "noise_floor", found.noise, found.n, bar=MOST_NOISE)
     yield noise

@@ -8,7 +8,8 @@ from hw_profiles.backends import load_backend
 from hw_profiles.latency import Check, LatencyModel, Target, load_or_fit
 from quant.errors import UsageError
 from search.api import compose_plain
-from search.latency import Accuracy, Figures, figures
+from search.latency import frame
+from search.latency_figures import Accuracy, Figures, figures
 from search.plan import device_of, load_task, make_plan
 from search.progress import say
 from search.settings import Settings
@@ -47,7 +48,7 @@ def validate(overrides: Sequence[str]) -> str:
 
 def text(model: LatencyModel) -> str:
     """Policies, errors and what they mean, as plain text."""
-    found = figures(model.checks)
+    found = figures(frame(model.checks))
     lines = [_HEADER, *(_row(check) for check in model.checks), ""]
     if found is None:
         return "\n".join([*lines, "no mixed policy runs differently from a uniform one"])

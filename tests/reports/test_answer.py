@@ -138,3 +138,37 @@ def test_better_at_no_more_cost_counts(data):
 def test_rules_in_words():
     assert role_title("smallest", "latency_ms", 0.01) == "Fastest within 1 pt of float"
     assert role_title("smallest", "size_bytes", 0.005) == "Smallest within 0.5 pt of float"
+
+
+def split(test_ce, test_accuracy, **more):
+    """A point whose test values differ from those of search-validation."""
+    return entry(**more, test=entry(ce=test_ce, accuracy=test_accuracy))
+
+
+def test_the_claim_walks_from_dear_to_cheap_and_stops_at_the_first_failure(data):
+    base = entry(test=entry())
+    points = (
+        split(0.2, 0.95, size=50_000),  # as good on both splits, but behind one that failed
+        split(0.6, 0.80, size=60_000),  # as good on search-validation only
+        split(0.2, 0.95, size=80_000),
+        split(0.2, 0.95, size=90_000),
+    )
+    assert cheapest_as_good(with_policies(data, base, *points), "size_bytes", base) == "p2"
+
+
+def test_what_search_validation_rules_out_is_not_tested(data):
+    base = entry(test=entry())
+    points = (
+        split(0.2, 0.95, size=50_000),
+        split(0.2, 0.95, size=60_000, ce=0.9, accuracy=0.7),
+        split(0.2, 0.95, size=80_000),
+    )
+    assert cheapest_as_good(with_policies(data, base, *points), "size_bytes", base) == "p0"
+
+
+def test_a_better_point_must_be_better_on_both_splits(data):
+    base = entry(test=entry())
+    lucky = split(0.2, 0.95, size=100_000, ce=0.05)
+    real = split(0.05, 0.95, size=100_000, ce=0.05)
+    assert not verdict(with_policies(data, base, lucky), "size_bytes").beats
+    assert verdict(with_policies(data, base, real), "size_bytes").beats

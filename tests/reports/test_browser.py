@@ -251,3 +251,37 @@ def test_contents_links_keep_the_view(page):
     row = page.eval("state.row")
     page.eval("document.querySelector('nav.contents a').click()")
     assert page.eval("state.row") == row
+
+
+def choose(page, select, value):
+    """Chooses an option as a person does: value and event."""
+    page.eval(f"byId('{select}').value = '{value}'")
+    page.eval(f"byId('{select}').dispatchEvent(new Event('change'))")
+
+
+def test_layers_of_the_bits_map_can_be_listed_by_sensitivity(page, data):
+    page.draw_all()
+    orders = page.eval("D.orders")
+    choose(page, "bits-order", "hutchinson")
+    plot = "all(\".plot[id^='fig-bits']\").find(p => p.offsetParent)"
+    assert page.eval(f"{plot}._fullLayout.yaxis._categories.map(Number)") == orders["hutchinson"]
+    # What a row shows moves with its name: hovering the first row names the most sensitive layer.
+    told = page.eval(
+        f"hoverRow({plot}, {{x: 0, y: String(D.orders.hutchinson[0])}})[1][0].textContent"
+    )
+    assert told == data.space.layers[orders["hutchinson"][0]].name
+    choose(page, "bits-order", "block")
+    assert page.eval(f"{plot}.layout.shapes.length") > 0
+
+
+def test_a_shared_library_beside_the_pages_is_loaded_from_disk(chromium, demo):
+    page = render_report(demo, library_dir=demo.parent)
+    try:
+        assert page.stat().st_size < 1e6
+        chromium.errors.clear()
+        chromium.open(page)
+        chromium.draw_all()
+        assert chromium.errors == []
+        assert chromium.eval("typeof Plotly.newPlot") == "function"
+    finally:
+        render_report(demo)

@@ -142,3 +142,22 @@ def test_output_goes_with_compare(copy, capsys):
     code, _, err = run(capsys, copy, "--output", "x.html")
     assert code == 2
     assert "--compare only" in err
+
+
+def test_pages_share_one_library(copy, capsys):
+    other = copy.parent / "other"
+    shutil.copytree(copy, other)
+    code, _, _ = run(capsys, copy.parent, "--plotly", "directory")
+    assert code == 0
+    (library,) = copy.parent.glob("plotly-*.min.js")
+    for page in (copy / "report.html", other / "report.html"):
+        text = page.read_text()
+        assert f'src="../{library.name}"' in text
+        assert len(text) < 1e6
+        assert "script-src 'self' file: 'unsafe-inline'" in text.replace("&#x27;", "'")
+
+
+def test_a_single_run_keeps_the_library_beside_itself(copy, capsys):
+    run(capsys, copy, "--plotly", "directory")
+    assert list(copy.parent.glob("plotly-*.min.js"))
+    assert not list(copy.glob("plotly-*.min.js"))

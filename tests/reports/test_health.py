@@ -1,8 +1,10 @@
 import dataclasses
 
+import pandas as pd
 import pytest
 
-from reports.health import Level, check_health, storage_only_share
+from reports.health import Level, check_health
+from reports.origins import STORAGE_ONLY, front_share
 
 
 def levels(data):
@@ -71,7 +73,8 @@ def test_tables_that_are_not_measured(data):
 
 
 def test_wrong_predictions(data):
-    check = data.latency_check.assign(measured_ms=data.latency_check["predicted_ms"] * 2)
+    twice = data.latency_check["predicted_ms"] * 2
+    check = data.latency_check.assign(measured_ms=twice, measured_again_ms=twice)
     changed = dataclasses.replace(data, latency_check=check)
     assert level_of(changed, "off by 50 %") == Level.WARN
 
@@ -88,7 +91,7 @@ def test_seeds(data):
     assert level_of(many, "10 seeds") == Level.PASS
 
 
-def test_storage_only_share_counts_pairs_of_the_front(data):
+def test_shares_of_origins_count_pairs_of_the_front(data):
     hollow = data.front.costs["latency_ms"].data["storage_only"]
     total = bad = 0
     for text in data.front_table("latency_ms")["codes"]:
@@ -96,4 +99,20 @@ def test_storage_only_share_counts_pairs_of_the_front(data):
         for name in policy:
             total += 1
             bad += policy.choices[name] in hollow[name]
-    assert storage_only_share(data, "latency_ms") == pytest.approx(bad / total)
+    assert front_share(data, "latency_ms", STORAGE_ONLY) == pytest.approx(bad / total)
+
+
+def test_one_policy_under_two_hashes_is_a_failure(data):
+    table = data.table.copy()
+    twice = table.index[table["policy_id"] == data.front.int8_id][:1]
+    table = pd.concat([table, table.loc[twice].assign(quality_key="other")], ignore_index=True)
+    changed = dataclasses.replace(data, table=table)
+    assert level_of(changed, "under different hashes") == Level.FAIL
+    assert level_of(data, "one table throughout") == Level.PASS
+
+
+def test_a_foreign_latency_table_is_a_failure(data):
+    changed = dataclasses.replace(
+        data, profile={"hash": "1234"}, manifest={**data.manifest, "profile_hash": "abcd"}
+    )
+    assert level_of(changed, "not the one of this run") == Level.FAIL

@@ -6,7 +6,12 @@ import pytest
 
 from hw_profiles.conversions import Conversions
 from hw_profiles.latency import Check, LatencyModel
-from search.latency import evidence, figures, frame
+from search import latency_figures
+from search.latency import evidence, frame
+
+
+def figures(checks):
+    return latency_figures.figures(frame(checks))
 
 
 def check(measured, predicted, again=None, drawn="random", **changes):

@@ -24,6 +24,7 @@ from spaces.space import Cut, Group, SearchSpace
 WEIGHT_BITS = (2, 3, 4, 6, 8)
 CLASSES = 10
 FLOAT_CE = 0.182
+BEGAN = 1_767_225_600.0
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 
@@ -52,7 +53,7 @@ class Recipe:
     costs: tuple[str, ...] = ("size_bytes", "latency_ms")
     names: tuple[str, ...] = ()
     n: int = 600
-    measured: int = 9
+    measured: int = 16
     state: str = "finished"
     study: str = "demo"
     data_hash: str = "d0d0"
@@ -251,6 +252,7 @@ def _baselines(space, judge):
                 seq * 0.1,
                 Counters(seq + 1),
                 tag,
+                unix_s=BEGAN + seq * 0.1,
             )
         )
     return lines
@@ -267,11 +269,23 @@ def _trial(space, judge, recipe, strategy, seed):
         seen.add(codes)
         result = judge.result(codes)
         if strategy == recipe.strategies[0] and seed == 0 and seq < recipe.failed:
-            result = Result.failure(result.quality_key, result.policy_id, "loss is not a number")
+            result = Result.failure(
+                result.quality_key,
+                result.policy_id,
+                "loss is not a number\nsearch/evaluate.py:96 evaluate_each",
+            )
         counters = Counters(seq + 1, 0, 12.0 if score_s else 0.0)
         lines.append(
             JournalLine(
-                result, codes, strategy, seed, "a", seq, score_s + (seq + 1) * 0.06, counters
+                result,
+                codes,
+                strategy,
+                seed,
+                "a",
+                seq,
+                score_s + (seq + 1) * 0.06,
+                counters,
+                unix_s=BEGAN + seed * 2.0 + score_s + (seq + 1) * 0.06,
             )
         )
         seq += 1
@@ -407,10 +421,18 @@ def _write_latency_check(path, front, recipe):
                 "policy_id": policy_id,
                 "tag": item["tag"],
                 "predicted_ms": predicted,
-                "measured_ms": measured,
-                "low_ms": measured * 0.97,
-                "high_ms": measured * 1.04,
+                "drawn": "uniform" if item["tag"] else "random",
+                "measured_ms": measured * 0.98,
+                "measured_again_ms": measured * 1.02,
+                "low_ms": measured * 0.98,
+                "high_ms": measured * 1.02,
                 "node_sum_ms": measured * 0.95,
+                "wall_p50_ms": measured * 1.01,
+                "wall_p99_ms": measured * 1.3,
+                "sum_ms": predicted * 0.9,
+                "graph_sum_ms": measured * 0.8,
+                "bops": item["bops"],
+                "size_bytes": item["size_bytes"],
             }
         )
     files.write_table(path / "latency_check.parquet", pd.DataFrame(rows))

@@ -61,3 +61,24 @@ def test_without_a_check_it_says_so(data):
     assert len(variants(without)) == 1
     front = dataclasses.replace(data.front, costs={"size_bytes": data.front.costs["size_bytes"]})
     assert variants(dataclasses.replace(without, front=front)) == []
+
+
+def test_policies_used_for_the_fit_are_no_evidence(data):
+    info = LatencyCheckFigure().prepare(data)
+    assert 0 < info.fitted.sum() < len(info.names)
+    assert info.figures.n == (~info.fitted).sum()
+    assert info.mape == pytest.approx(info.figures.additive.mape)
+    assert data.latency_error() == pytest.approx(info.mape)
+    assert info.tau == pytest.approx(info.figures.additive.tau)
+
+
+def test_the_noise_floor_stands_beside_the_error(data):
+    figure = LatencyCheckFigure()
+    info = figure.prepare(data)
+    text = figure.alt(info)
+    assert f"differ by {100 * info.figures.noise:.1f} %" in text
+    assert "ranked by bit operations" in text
+    table = figure.table(info)
+    assert "wall p99 ms" in table.columns
+    assert {row[1] for row in table.rows} == {"fit", "check"}
+    assert len(figure.plot(info).data) == 6
