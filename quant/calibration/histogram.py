@@ -16,7 +16,7 @@ from quant.affine import check_finite
 from quant.calibration.base import Distribution
 
 _NARROW = 2**31 - 1  # more values may overflow 32-bit counts, which weigh half as much
-_HALF = 4096  # bins per side; the range is resolved to 1/2048 of the peak or finer
+_HALF = 2048  # bins per side, as TensorRT has; the peak is resolved to 1/1024 or finer
 _HALF_LOG2 = _HALF.bit_length() - 1
 _MOMENTUM = 0.1  # weight of a new batch in the averaged extremes
 _PIECE = 1 << 16  # values counted at a time

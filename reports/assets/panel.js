@@ -62,16 +62,16 @@ function showLayers() {
   const parts = costs.map((axis) => shares(state.row, axis.name));
   const kinds = Object.keys(D.scores);
   const timed = Object.keys(D.origins);
-  const heads = ["Layer", "Op", "Weights", "w", "a", ...costs.map((a) => `Share of ${shortLabel(a).toLowerCase()}`),
-    ...kinds.map((kind) => `Score ${kind}`), ...timed.map((cost) => `Kernel${deviceOf(cost)}`)];
+  const heads = ["Layer", "Op", "Weights", "w", "a", ...timed.map((cost) => `Kernel${deviceOf(cost)}`), ...costs.map((a) => `Share of ${shortLabel(a).toLowerCase()}`),
+    ...kinds.map((kind) => `Score ${kind}`)];
   const rows = layersOf(state.row).map((layer, i) => node("tr", {},
     node("td", { class: "name" }, layer.name), node("td", {}, layer.op),
     node("td", { class: "num" }, layer.weights.toLocaleString("en")),
     node("td", {}, chip(layer.w)), node("td", {}, chip(layer.a)),
+    ...timed.map((cost) => originCell(cost, i, layer.code)),
     ...parts.map((part) => node("td", { class: "num" }, `${(100 * part[i]).toFixed(1)} %`,
       node("span", { class: "meter", style: `width:${Math.round(48 * part[i] / Math.max(...part))}px` }))),
-    ...kinds.map((kind) => node("td", { class: "num" }, number(D.scores[kind][layer.group][layer.code]))),
-    ...timed.map((cost) => originCell(cost, i, layer.code))));
+    ...kinds.map((kind) => node("td", { class: "num" }, number(D.scores[kind][layer.group][layer.code])))));
   table.replaceChildren(
     node("caption", { class: "hidden" }, "Layers of the selected policy"),
     node("thead", {}, node("tr", {}, ...heads.map((head) => node("th", { scope: "col" }, head)))),

@@ -70,7 +70,7 @@ class DevicesFigure:
             y=list(info.names),
             text=[[percent(value) for value in row] for row in info.lost.tolist()],
             texttemplate="%{text}",
-            colorscale=[[0, "rgba(0,0,0,0)"], [1, theme.SERIES[1]]],
+            colorscale=[[0, "rgba(0,0,0,0)"], [1, theme.faint(theme.SERIES[1])]],
             zmin=0,
             zmax=WORST,
             showscale=False,
@@ -78,7 +78,8 @@ class DevicesFigure:
             ygap=2,
             hoverinfo="none",
         )
-        figure.update_yaxes(autorange="reversed")
+        figure.update_xaxes(showgrid=False)
+        figure.update_yaxes(autorange="reversed", showgrid=False)
         return figure
 
     def alt(self, info: DevicesInfo) -> str:

@@ -148,7 +148,9 @@ class LatencyCheckFigure:
     def alt(self, info: CheckInfo) -> str:
         """Error, ranks, noise and overhead in words."""
         count = int((~info.fitted).sum()) or len(info.names)
-        line = f"{info.slope:.2f} x predicted + {numbers.number(info.overhead_ms)} ms"
+        sign = "−" if info.overhead_ms < 0 else "+"
+        overhead = numbers.number(abs(info.overhead_ms))
+        line = f"{info.slope:.2f} x predicted {sign} {overhead} ms"
         if info.figures is None:
             return (
                 f"{count} policies measured end to end: mean absolute error "
