@@ -3,7 +3,7 @@
 One calibration gathers the statistics of all layers in one pass and then finds the ranges of every
 layer and format. Memory is that of all tensors alive at once, counted at every operation, without
 the given model and inputs (``peak``: what calibration adds) and with the given model
-(``peak_with_model``); rounded weights are dropped as soon as their ranges are known (a search keeps
+(``peak_with_model``); rounded weights are dropped as soon as their ranges are known (searches keep
 those it evaluates). Time is CPU time of one thread, both cases interleaved.
 """
 
