@@ -76,9 +76,8 @@ function firstView(traces, key, log) {
   const pad = 0.05 * (top - low) || 0.05 * Math.abs(top) || 1;
   return [low - pad, top + pad];
 }
-function showFront(reset) {
-  const plot = byId("fig-front-" + D.costs[0]);
-  if (!plot || !plot.data) return;
+// What the front shows now, from a plot or from the figure it will be drawn from.
+function frontView(plot, reset) {
   const traces = [...frontTraces(plot), selectedTrace()];
   const layout = { ...plot.layout };
   if (reset) {
@@ -89,7 +88,13 @@ function showFront(reset) {
     layout.shapes = (D.limits[state.x] || []).map((limit) => ({ type: "line", x0: limit, x1: limit, y0: 0, y1: 1,
       yref: "paper", line: { dash: "dash", width: 1, color: D.muted } }));
   }
-  Plotly.react(plot, traces, layout, CONFIG);
+  return { data: traces, layout };
+}
+function showFront(reset) {
+  const plot = byId("fig-front-" + D.costs[0]);
+  if (!plot || !plot.data) return;
+  const { data, layout } = frontView(plot, reset);
+  Plotly.react(plot, data, layout, CONFIG);
   showWalk();
 }
 function showWalk() {
@@ -124,6 +129,7 @@ function pointTip(row) {
     node("div", {}, `cross-entropy ${lossText(row, "ce")} · ${strategyOf(row)}, seed ${C.seed[row]}`), strip(row)];
 }
 function hoverRow(plot, point) {
+  if (point.data?.meta === "margin") return [null, null];
   if (plot.id.startsWith("fig-bits")) {
     const cost = plot.id.slice("fig-bits-".length).replace("-", "@");
     const row = (D.fronts[cost] || [])[point.x];

@@ -83,14 +83,15 @@ const seen = new IntersectionObserver((entries) => {
 }, { rootMargin: "400px" });
 function drawOne(plot) {
   seen.unobserve(plot);
-  const figure = FIGURES[plot.id];
+  let figure = FIGURES[plot.id];
   if (!figure || plot.data) return;
   figure.layout.template = D.templates[themeNow()];
   figure.layout.autosize = true;
   if (plot.clientWidth < 500) narrow(figure);
+  if (plot.id.startsWith("fig-front")) figure = frontView(figure, true);
   Plotly.newPlot(plot, figure.data, figure.layout, CONFIG);
   listen(plot);
-  if (plot.id.startsWith("fig-front")) { showFront(true); mark("front-drawn"); }
+  if (plot.id.startsWith("fig-front")) { showWalk(); mark("front-drawn"); }
   if (plot.id.startsWith("fig-policy")) showBars();
   if (plot.id.startsWith("fig-bits") && byId("bits-order").value !== "execution") orderBits(byId("bits-order").value);
 }
@@ -122,9 +123,11 @@ function orderBits(name) {
   }
 }
 const ORDER_NAMES = { execution: "as executed", block: "by block" };
-function mark(name) {
-  requestAnimationFrame(() => setTimeout(() => performance.mark(name)));
+function afterPaint(action) {
+  if (document.hidden) action();
+  else requestAnimationFrame(() => setTimeout(action));
 }
+function mark(name) { afterPaint(() => performance.mark(name)); }
 function drawVisible() {
   for (const plot of all(".plot")) if (!plot.data) seen.observe(plot);
 }
@@ -218,9 +221,12 @@ prepareControls();
 const front = all(".plot[id^='fig-front']")[0];
 if (front) drawOne(front);
 wire();
-chooseCost(state.cost);
-showPanel();
-showLayers();
-showCandidates();
-drawVisible();
-document.documentElement.dataset.ready = "yes";
+// The front is painted first; a hidden page paints nothing and has no reason to wait.
+afterPaint(() => {
+  chooseCost(state.cost);
+  showPanel();
+  showLayers();
+  showCandidates();
+  drawVisible();
+  document.documentElement.dataset.ready = "yes";
+});

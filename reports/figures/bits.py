@@ -21,6 +21,9 @@ ORDER = 30
 NUMBERED = (40, 80)
 """Most columns and rows at which every cell carries its number."""
 
+MARGIN = 0.06
+"""Share of the width for the column that tells how often a layer is at its fewest bits."""
+
 Bits = npt.NDArray[np.int64]
 
 
@@ -95,7 +98,7 @@ class BitsFigure:
         panels += [("activation bits", info.activation)] if info.mixed_activations else []
         height = panel_height(len(info.layers))
         figure = blank(height, showlegend=False)
-        share = 1 / len(panels)
+        share = (1 - MARGIN) / len(panels)
         for index, (title, bits) in enumerate(panels, start=1):
             suffix = "" if index == 1 else str(index)
             figure.add_heatmap(
@@ -116,6 +119,7 @@ class BitsFigure:
                     f"yaxis{suffix}": _layer_axis(info, show=index == 1, anchor=f"x{suffix}"),
                 }
             )
+        _add_margin(figure, info, len(panels) + 1)
         return figure
 
     def alt(self, info: BitsInfo) -> str:
@@ -194,6 +198,36 @@ def _heatmap(info: BitsInfo, bits: Bits, title: str) -> dict[str, object]:
         "name": title,
         "meta": "bits",
     }
+
+
+def _add_margin(figure: go.Figure, info: BitsInfo, index: int) -> None:
+    """How often each layer is at its fewest weight bits, as a column of its own."""
+    figure.add_heatmap(
+        z=[[share] for share in info.at_minimum],
+        y=[str(position) for position in range(len(info.layers))],
+        text=[[f"{100 * share:.0f}"] for share in info.at_minimum],
+        texttemplate="%{text}",
+        textfont={"size": 11},
+        colorscale=[[0, "rgba(0,0,0,0)"], [1, theme.faint(theme.BASELINE, 0.45)]],
+        zmin=0,
+        zmax=1,
+        showscale=False,
+        ygap=1,
+        hoverinfo="none",
+        meta="margin",
+        xaxis=f"x{index}",
+        yaxis=f"y{index}",
+    )
+    axis = {
+        "domain": [1 - 0.75 * MARGIN, 1],
+        "tickvals": [0],
+        "ticktext": ["% at<br>fewest"],
+        "showgrid": False,
+        "zeroline": False,
+        "anchor": f"y{index}",
+    }
+    names = _layer_axis(info, show=False, anchor=f"x{index}")
+    figure.update_layout({f"xaxis{index}": axis, f"yaxis{index}": names})
 
 
 def _ticks(info: BitsInfo) -> dict[str, object]:

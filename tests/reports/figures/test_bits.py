@@ -24,7 +24,8 @@ def test_share_at_the_fewest_bits(info):
 
 def test_equal_activations_need_no_second_panel(info):
     assert not info.mixed_activations
-    assert len(BitsFigure("size_bytes").plot(info).data) == 1
+    traces = BitsFigure("size_bytes").plot(info).data
+    assert [trace.meta for trace in traces] == ["bits", "margin"]
 
 
 def test_colours_step_with_the_widths():
