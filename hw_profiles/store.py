@@ -13,7 +13,7 @@ from pathlib import Path
 from hw_profiles.backends import load_backend
 from hw_profiles.backends.base import Backend, Progress
 from hw_profiles.backends.throughput import Throughput
-from hw_profiles.device import Device, this_device
+from hw_profiles.device import Device
 from hw_profiles.hw import AUTO, THIS, HwConfig
 from hw_profiles.keys import missing_keys, required_keys
 from hw_profiles.profile import Profile, load_profile
@@ -43,8 +43,8 @@ def load_or_measure(
     Raises:
         ProfileError: a named table is missing, damaged, of another device, or has gaps.
     """
-    device = device or this_device()
     backend = load_backend(hw)
+    device = device or backend.device
     if isinstance(backend, Throughput):
         return published_profile(space, backend, hw), 0.0
     if hw.profile != AUTO:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from hw_profiles.device import Device
 from hw_profiles.profile import Entry, EntryKey, NodeEntry
 from spaces.choices import Choice
 from spaces.layers import LayerSpec
@@ -80,6 +81,11 @@ class Backend(Protocol):
     @property
     def protocol(self) -> dict[str, object]:
         """How this backend measures, stored in the profile."""
+        ...
+
+    @property
+    def device(self) -> Device:
+        """The device it computes on."""
         ...
 
     def supports(self, layer: LayerSpec, choice: Choice) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hw_profiles.backends.base import GraphNode, Measured, Network, Progress
+from hw_profiles.device import Device, this_device
 from hw_profiles.hw import HwConfig
 from hw_profiles.importing import width_format
 from hw_profiles.keys import FLOAT_EDGE
@@ -30,6 +31,11 @@ class Imported:
     table: str
     name: str = "imported"
     version: str = "1"
+
+    @property
+    def device(self) -> Device:
+        """This machine, which ``hw.*.device=this`` compares the table with."""
+        return this_device()
 
     @property
     def protocol(self) -> dict[str, object]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from hw_profiles.backends.base import GraphNode, Measured, Network, Progress
 from hw_profiles.backends.onnxruntime_cpu import kernels
+from hw_profiles.device import Device, this_device
 from hw_profiles.hw import HwConfig
 from hw_profiles.keys import FLOAT_EDGE
 from hw_profiles.profile import EntryKey, NodeEntry
@@ -47,6 +48,11 @@ class OnnxRuntimeCpu:
         import onnxruntime
 
         return str(onnxruntime.__version__)
+
+    @property
+    def device(self) -> Device:
+        """This machine."""
+        return this_device()
 
     @property
     def protocol(self) -> dict[str, object]:
