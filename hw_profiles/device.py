@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,8 @@ class Device:
         cores: logical cores visible to this process's machine.
         l2_bytes: level-2 cache of one core, bytes.
         os: operating system and kernel release, without the machine's name.
+        clock_mhz: greatest clock where the system tells it, else the clock it ran at when asked,
+            MHz; 0 when neither is known.
     """
 
     name: str
@@ -55,11 +58,13 @@ class Device:
     cores: int
     l2_bytes: int
     os: str
+    clock_mhz: float = 0.0
 
     def differences(self, other: Device) -> list[str]:
         """What makes kernel times of the two incomparable; empty for the same device.
 
-        Cores and operating system do not count: tables are single-threaded.
+        Cores, clock and operating system do not count: tables are single-threaded, and a clock
+        read twice is two numbers. The reference kernel shows what a clock did.
         """
         found = []
         for field in ("name", "arch"):
@@ -83,6 +88,7 @@ def this_device() -> Device:
         cores=os.cpu_count() or 1,
         l2_bytes=_l2_bytes(Path("/sys/devices/system/cpu/cpu0/cache")),
         os=f"{platform.system()} {platform.release()}",
+        clock_mhz=_clock_mhz(Path("/sys/devices/system/cpu/cpu0/cpufreq"), info),
     )
 
 
@@ -93,6 +99,17 @@ def _cpuinfo(path: Path) -> dict[str, str]:
         return {}
     pairs = (line.partition(":") for line in first.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _clock_mhz(cpufreq: Path, info: Mapping[str, str]) -> float:
+    try:
+        return int((cpufreq / "cpuinfo_max_freq").read_text()) / 1e3
+    except (OSError, ValueError):
+        pass
+    try:
+        return float(info.get("cpu MHz", ""))
+    except ValueError:
+        return 0.0
 
 
 def _l2_bytes(caches: Path) -> int:

@@ -51,6 +51,17 @@ def bops(layer: LayerSpec, choice: Choice) -> int:
     return macs * choice.weight.bits * choice.activation.bits
 
 
+def peak_bytes(layer: LayerSpec, choice: Choice) -> int:
+    """Bytes of the tensors that enter and leave the layer, one sample, at its input's width.
+
+    What a device without caches must hold to run this layer (Rusci et al., Memory-driven mixed
+    low precision quantization, arXiv 1905.13082, eq. 7); a policy needs the largest over its
+    layers. Tensors kept for residual additions and scratch memory of kernels do not count.
+    """
+    elements = math.prod(layer.input_shape) + math.prod(layer.output_shape)
+    return math.ceil(elements * choice.activation.bits / 8)
+
+
 def _stored_weights(layer: LayerSpec, choice: Choice) -> int:
     """Weights with a code of their own: vectors are padded, split inputs stored twice."""
     weight = choice.weight

@@ -21,9 +21,12 @@ from quant.formats import FLOAT32, Format, parse_format
 from spaces.layers import LayerSpec
 
 UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
-_PAIR = re.compile(r"w(\d+)a(\d+)")
+_PAIR = re.compile(r"(energy_)?w(\d+)a(\d+)")
 _CYCLES = re.compile(r"cycles@(\d+(?:\.\d+)?)MHz")
+PLAIN = ("layer", "weight", "activation", "latency", "energy")
 Bits = tuple[int, int]
+Figures = tuple[float, float | None]
+"""Time in milliseconds and, where known, energy in millijoules."""
 Row = Mapping[str, str]
 
 
@@ -37,6 +40,8 @@ class Columns:
         activation: activation bits (long shape); the weight's when empty.
         latency: time (long shape).
         wide: ``{(weight bits, activation bits): column of times}`` (wide shape).
+        energy: energy in millijoules (long shape), empty where nobody measured it.
+        wide_energy: ``{(weight bits, activation bits): column of energies}`` (wide shape).
     """
 
     layer: str = "layer"
@@ -44,45 +49,55 @@ class Columns:
     activation: str = ""
     latency: str = ""
     wide: Mapping[Bits, str] = field(default_factory=dict)
+    energy: str = ""
+    wide_energy: Mapping[Bits, str] = field(default_factory=dict)
 
     @staticmethod
     def parse(text: str) -> Columns:
         """Reads ``layer=name,weight=w,activation=a,latency=t`` or ``layer=name,w4a4=t4,w8a8=t8``.
+
+        ``energy=e``, or ``energy_w4a4=e4`` for each pair, adds energies.
 
         Raises:
             ProfileError: a word that is neither, or no times at all.
         """
         plain: dict[str, str] = {}
         wide: dict[Bits, str] = {}
+        wide_energy: dict[Bits, str] = {}
         for word in filter(None, text.split(",")):
             key, _, column = word.partition("=")
             pair = _PAIR.fullmatch(key)
             if pair:
-                wide[int(pair[1]), int(pair[2])] = column
-            elif key in ("layer", "weight", "activation", "latency"):
+                target = wide_energy if pair[1] else wide
+                target[int(pair[2]), int(pair[3])] = column
+            elif key in PLAIN:
                 plain[key] = column
             else:
-                raise unknown("column", key, ("layer", "weight", "activation", "latency", "w4a4"))
+                raise unknown("column", key, (*PLAIN, "w4a4", "energy_w4a4"))
         if not wide and not ("weight" in plain and "latency" in plain):
             raise ProfileError(
                 "the column map names no times",
                 where="columns",
                 expected="weight=...,latency=... (a row per widths) or w8a8=... (a column each)",
             )
-        return Columns(**plain, wide=wide)
+        return Columns(**plain, wide=wide, wide_energy=wide_energy)
 
-    def times(self, row: Row) -> Iterable[tuple[Bits, str]]:
-        """Widths and time text of every entry of a row."""
-        if self.wide:
-            yield from ((pair, row[column]) for pair, column in self.wide.items())
-            return
-        weight = int(row[self.weight])
-        yield (weight, int(row[self.activation]) if self.activation else weight), row[self.latency]
+    def times(self, row: Row) -> Iterable[tuple[Bits, str, str | None]]:
+        """Widths, time text and energy text of every entry of a row."""
+        for pair, column in self.wide.items():
+            energy = self.wide_energy.get(pair)
+            yield pair, row[column], row[energy] if energy else None
+        if not self.wide:
+            weight = int(row[self.weight])
+            activation = int(row[self.activation]) if self.activation else weight
+            energy = self.energy or None
+            yield (weight, activation), row[self.latency], row[energy] if energy else None
 
     @property
     def names(self) -> list[str]:
         """All columns that must be there."""
-        named = (self.layer, self.weight, self.activation, self.latency, *self.wide.values())
+        plain = (self.layer, self.weight, self.activation, self.latency, self.energy)
+        named = (*plain, *self.wide.values(), *self.wide_energy.values())
         return [name for name in named if name]
 
 
@@ -129,22 +144,24 @@ def import_entries(
         raise unknown("provenance", provenance, PROVENANCES, where="provenance")
     scale, named = _scale(unit), {layer.name: layer for layer in layers}
     _require_columns(columns, rows[0], where)
-    found: dict[EntryKey, list[float]] = {}
+    found: dict[EntryKey, list[Figures]] = {}
     seen: set[tuple[str, Bits]] = set()
     for number, row in enumerate(rows, start=2):
         name = row[columns.layer]
         if name not in named:
             raise unknown("layer", name, named, where=f"{where}, line {number}")
-        for pair, text in columns.times(row):
+        for pair, text, energy in columns.times(row):
             if (name, pair) in seen:
                 raise ProfileError(
                     f"layer '{name}' has w{pair[0]}a{pair[1]} twice",
                     where=f"{where}, line {number}",
                 )
             seen.add((name, pair))
-            time = scale * _number(text, f"{where}, line {number}")
-            found.setdefault(width_key(named[name], pair), []).append(time)
-    return [_entry(key, times, provenance) for key, times in found.items()]
+            line = f"{where}, line {number}"
+            time = scale * _number(text, "time", line)
+            spent = None if energy is None else _number(energy, "energy", line)
+            found.setdefault(width_key(named[name], pair), []).append((time, spent))
+    return [_entry(key, figures, provenance) for key, figures in found.items()]
 
 
 def width_key(layer: LayerSpec, bits: Bits) -> EntryKey:
@@ -171,11 +188,18 @@ def width_format(bits: int) -> Format:
     return parse_format("float16") if bits == 16 else parse_format(f"int{max(bits, 2)}")
 
 
-def _entry(key: EntryKey, times: Sequence[float], provenance: str) -> Entry:
+def _entry(key: EntryKey, figures: Sequence[Figures], provenance: str) -> Entry:
+    times = [time for time, _ in figures]
+    energies = [energy for _, energy in figures if energy is not None]
     mean = sum(times) / len(times)
-    spread = (max(times) - min(times)) / mean if mean else 0.0
     return Entry(
-        key, mean, spread=spread, rounds=len(times), statistic="imported", provenance=provenance
+        key,
+        mean,
+        spread=(max(times) - min(times)) / mean if mean else 0.0,
+        rounds=len(times),
+        statistic="imported",
+        provenance=provenance,
+        energy_mj=sum(energies) / len(energies) if energies else None,
     )
 
 
@@ -205,14 +229,14 @@ def _require_columns(columns: Columns, row: Row, where: str) -> None:
             )
 
 
-def _number(text: str, where: str) -> float:
+def _number(text: str, what: str, where: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
         raise ProfileError(
-            f"time '{text}' is no positive number",
+            f"{what} '{text}' is no positive number",
             where=where,
             expected="a finite number above 0",
             fix="correct the row or remove it",

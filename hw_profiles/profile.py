@@ -18,12 +18,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hw_profiles import parquet
 from hw_profiles.device import Device
 from quant.errors import ProfileError
 
-SCHEMA_VERSION = 2
-"""Version 2 added ``nodes``; version 1 is read as a table without them."""
+SCHEMA_VERSION = 3
+"""Version 2 added ``nodes``, version 3 energies and the clock of the device; older files are read
+as tables without them."""
 PROVENANCES = ("measured", "interpolated", "simulated", "published")
+TIMES = ("latency_ms", "spread", "reference_ms", "wall_ratio")
 Shape = tuple[int, ...]
 
 
@@ -89,6 +92,7 @@ class Entry:
         provenance: one of :data:`PROVENANCES`.
         reference_ms: time of the reference kernel in the same rounds, 0 when there was none.
         wall_ratio: wall over CPU time, median of rounds; above 1.2 the kernel was pre-empted.
+        energy_mj: energy of one call, millijoules; None where nobody measured it.
     """
 
     key: EntryKey
@@ -101,6 +105,7 @@ class Entry:
     provenance: str = "measured"
     reference_ms: float = 0.0
     wall_ratio: float = 1.0
+    energy_mj: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +187,26 @@ class Profile:
         timed = {node.id: node for node in (*self.nodes, *nodes)}
         return replace(self, entries=tuple(table.values()), nodes=tuple(timed.values()), date=date)
 
+    def joined(self, newer: Profile) -> Profile:
+        """This table with what a newer one of the same device and runtime adds.
+
+        Raises:
+            ProfileError: device, runtime, version or threads differ: such a table would rank
+                choices by where they were measured.
+        """
+        odd = self.device.differences(newer.device)
+        for name in ("runtime", "runtime_version", "threads"):
+            mine, theirs = getattr(self, name), getattr(newer, name)
+            odd += [f"{name} '{mine}' against '{theirs}'"] if mine != theirs else []
+        if odd:
+            raise ProfileError(
+                f"two tables cannot be one: {'; '.join(odd)}",
+                where=f"{self.name}, {newer.name}",
+                expected="one device, runtime, version and number of threads",
+                fix="measure what is missing on one machine: bitfront-measure build",
+            )
+        return self.merged(newer.entries, newer.date, newer.nodes)
+
     def require_device(self, device: Device, *, where: str = "") -> None:
         """Refuses a table measured on a machine with other kernels.
 
@@ -199,9 +224,16 @@ class Profile:
             )
 
     def save(self, path: Path) -> None:
-        """Writes the profile atomically as JSON; parent directories are created."""
-        text = json.dumps({**_content(self), "hash": self.hash}, indent=1)
-        write_atomic(path, text + "\n")
+        """Writes the profile atomically; parent directories are created.
+
+        As Parquet where the name ends in ``.parquet`` (a large table is ten times smaller so),
+        else as JSON.
+        """
+        content = {**_content(self), "hash": self.hash}
+        if path.suffix == parquet.SUFFIX:
+            parquet.write(path, content)
+        else:
+            write_atomic(path, json.dumps(content, indent=1) + "\n")
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -223,7 +255,7 @@ def load_profile(path: Path) -> Profile:
     Raises:
         ProfileError: missing, truncated, edited, of a newer schema, or with impossible entries.
     """
-    data = _read_json(path)
+    data = _read(path)
     version = data.get("schema_version")
     if not isinstance(version, int):
         raise _damaged(path, "it has no schema_version")
@@ -244,9 +276,10 @@ def load_profile(path: Path) -> Profile:
     return profile
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
+    is_parquet = path.suffix == parquet.SUFFIX
     try:
-        data = json.loads(path.read_text())
+        data = parquet.read(path) if is_parquet else json.loads(path.read_text())
     except OSError as cause:
         raise ProfileError(
             f"latency table cannot be read: {cause.strerror}",
@@ -254,7 +287,7 @@ def _read_json(path: Path) -> dict[str, Any]:
             fix="check the path, or measure a table with bitfront-measure build",
         ) from cause
     except ValueError as cause:
-        raise _damaged(path, "it is not whole JSON") from cause
+        raise _damaged(path, str(cause) if is_parquet else "it is not whole JSON") from cause
     if not isinstance(data, dict):
         raise _damaged(path, "it is not a JSON object")
     return data
@@ -301,6 +334,8 @@ def _from_content(data: Mapping[str, Any]) -> Profile:
 
 def _plain(item: Device | Entry | NodeEntry) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(json.dumps(asdict(item)))
+    # 0 and 0.0 are one number but two texts: a hash must not tell them apart.
+    plain.update((name, float(plain[name])) for name in TIMES if name in plain)
     return plain
 
 
@@ -331,7 +366,7 @@ def _check_entries(entries: tuple[Entry, ...], where: str) -> None:
 
 
 def _check_times(entry: Entry | NodeEntry, what: str, where: str) -> None:
-    for name in ("latency_ms", "spread", "reference_ms", "wall_ratio"):
+    for name in TIMES:
         value = getattr(entry, name)
         if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
             raise ProfileError(
@@ -344,6 +379,14 @@ def _check_times(entry: Entry | NodeEntry, what: str, where: str) -> None:
 
 def _check_entry(entry: Entry, where: str) -> None:
     _check_times(entry, str(entry.key), where)
+    energy = entry.energy_mj
+    if energy is not None and not (math.isfinite(energy) and energy >= 0):
+        raise ProfileError(
+            f"energy_mj is {energy} for {entry.key}",
+            where=where,
+            expected="a finite number, not negative, or nothing",
+            fix="measure the entry again, or remove the row",
+        )
     if entry.provenance not in PROVENANCES:
         raise ProfileError(
             f"provenance '{entry.provenance}' of {entry.key} is unknown",

@@ -7,6 +7,7 @@ rules (:mod:`hw_profiles.edges`) with intercept 0 and slope 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,11 +28,11 @@ from hw_profiles.keys import (
 from hw_profiles.profile import Profile
 from quant.errors import ProfileError
 from spaces.choices import Choice
+from spaces.constraints import combined
 from spaces.layers import LayerSpec
 from spaces.space import SearchSpace
 
 Cost = Callable[[LayerSpec, Choice], float]
-METRICS = ("size_bytes", "bops", "latency_ms")
 
 
 @dataclass(frozen=True)
@@ -82,22 +83,36 @@ def build_cost_model(
     tables["latency_ms"] = spread(scaled, edges.slope * edges.rest_ms + edges.intercept_ms)
     provenance = _provenance(space, profile, backend, batch)
     provenance["latency_ms"] |= edges.evidence
+    if "energy_mj" in tables:
+        known = ("kind", "device", "runtime", "entries")
+        provenance["energy_mj"] = {name: provenance["latency_ms"][name] for name in known}
     return TableCostModel(tables, edges, provenance)
 
 
 def group_tables(
     space: SearchSpace, profile: Profile, backend: Backend, batch: int = 1
 ) -> dict[str, Floats]:
-    """Additive costs ``{metric: float[groups, most choices]}`` without conversions."""
+    """Costs ``{metric: float[groups, most choices]}`` without conversions.
+
+    ``energy_mj`` is there when every entry of the space has one; no energy is made up.
+    """
 
     def latency(layer: LayerSpec, choice: Choice) -> float:
         return profile.by_key[layer_key(backend, layer, choice, batch, profile.threads)].latency_ms
 
-    return {
+    def energy(layer: LayerSpec, choice: Choice) -> float:
+        entry = profile.by_key[layer_key(backend, layer, choice, batch, profile.threads)]
+        return math.nan if entry.energy_mj is None else entry.energy_mj
+
+    tables = {
         "size_bytes": _group_table(space, footprint.size_bytes),
         "bops": _group_table(space, footprint.bops),
         "latency_ms": _group_table(space, latency),
+        "peak_bytes": _group_table(space, footprint.peak_bytes, max),
     }
+    energies = _group_table(space, energy)
+    known = np.isfinite(energies).sum() == np.isfinite(tables["latency_ms"]).sum()
+    return {**tables, "energy_mj": energies} if known else tables
 
 
 def require_coverage(
@@ -125,13 +140,12 @@ def require_coverage(
 class TableCostModel:
     """Costs of a space from tables; see :class:`hw_profiles.cost.CostModel`."""
 
-    metrics = METRICS
-
     def __init__(
         self, tables: Mapping[str, Floats], edges: Edges, provenance: Mapping[str, Any]
     ) -> None:
         """Keeps ``tables[metric]``, ``float[groups, max choices]``, and the edge terms."""
         self._tables = dict(tables)
+        self.metrics = tuple(tables)
         self._edges = edges
         self._provenance = provenance
 
@@ -147,7 +161,7 @@ class TableCostModel:
         """Costs of policies ``int[P, groups]`` as ``{metric: float[P]}``, edge terms included."""
         codes = np.atleast_2d(np.asarray(codes))
         rows = np.arange(codes.shape[1])
-        totals = {name: table[rows, codes].sum(axis=1) for name, table in self._tables.items()}
+        totals = {name: combined(name, table[rows, codes]) for name, table in self._tables.items()}
         totals["latency_ms"] = totals["latency_ms"] + self.edge_ms(codes)
         return totals
 
@@ -156,13 +170,15 @@ class TableCostModel:
         return self._provenance
 
 
-def _group_table(space: SearchSpace, cost: Cost) -> Floats:
-    """Sums ``cost(layer, choice)`` over the layers of each group."""
+def _group_table(
+    space: SearchSpace, cost: Cost, combine: Callable[[list[float]], float] = sum
+) -> Floats:
+    """``cost(layer, choice)``, summed or otherwise combined over the layers of each group."""
     width = max(len(group.all_choices) for group in space.groups)
     table = np.full((len(space.groups), width), np.nan)
     for g, group in enumerate(space.groups):
         for c, choice in enumerate(group.all_choices):
-            table[g, c] = sum(cost(space.layer_named[name], choice) for name in group.layers)
+            table[g, c] = combine([cost(space.layer_named[name], choice) for name in group.layers])
     return table
 
 
@@ -195,6 +211,7 @@ def _provenance(
         "size_bytes": {**computed, "detail": "packed weights, scales, zero points and biases"},
         "bops": {**computed, "detail": "MACs x weight bits x activation bits"},
         "latency_ms": latency,
+        "peak_bytes": {**computed, "detail": "largest input plus output of a layer, one sample"},
     }
 
 

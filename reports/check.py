@@ -21,6 +21,7 @@ from reports.fronts import Front, rebuild_front
 from reports.reading import read_json
 from search.fronts import Reference, hypervolumes
 from search.records import read_journals, to_frame
+from spaces.constraints import combined
 from spaces.policy import Policy
 
 CLOSE = 1e-9
@@ -86,8 +87,10 @@ def cost_problems(data: ReportData) -> Iterator[str]:
     """Additive costs of the table against the columns; latency also holds conversions."""
     codes = np.array([data.codes(text) for text in data.table["codes"]])
     groups = np.arange(codes.shape[1])
-    for metric in ("size_bytes", "bops"):
-        summed = data.tables[metric][groups, codes].sum(axis=1)
+    for metric in ("size_bytes", "bops", "peak_bytes", "energy_mj"):
+        if metric not in data.table or metric not in data.tables:
+            continue
+        summed = combined(metric, data.tables[metric][groups, codes])
         same = np.isclose(summed, data.table[metric], rtol=1e-9)
         if not same.all():
             yield f"{metric} differs in {int((~same).sum())} rows"

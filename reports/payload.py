@@ -37,6 +37,7 @@ def build_payload(data: ReportData) -> dict[str, Any]:
         "study": data.name,
         "command": str(data.manifest.get("command", "")),
         "quality": data.quality,
+        "metric": str(data.manifest.get("task", {}).get("metric", "accuracy")),
         "costs": list(data.costs),
         "axes": [_axis(data, name) for name in [*costs, *_measured(data), *QUALITIES]],
         "strategies": strategies,

@@ -20,7 +20,13 @@ from reports.health import Finding, Level, check_health
 from reports.html import Html, el, join, table_html
 from search.objectives import objective
 
-COST_WORDS = {"size_bytes": "Size", "latency_ms": "Latency", "bops": "Bit operations"}
+COST_WORDS = {
+    "size_bytes": "Size",
+    "latency_ms": "Latency",
+    "bops": "Bit operations",
+    "energy_mj": "Energy",
+    "peak_bytes": "Peak activation memory",
+}
 
 
 def header(data: ReportData) -> Html:

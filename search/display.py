@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from search.stats import Z95
+from search.stats import BITS_PER_NAT, Z95
 
 ROLES = {
     "accurate": "most accurate",
@@ -17,7 +17,13 @@ ROLES = {
     "fastest": "fastest within tolerance",
     "only": "only point of the front",
 }
-COSTS = {"size_bytes": "size", "latency_ms": "latency", "bops": "BOPs"}
+COSTS = {
+    "size_bytes": "size",
+    "latency_ms": "latency",
+    "bops": "BOPs",
+    "energy_mj": "energy",
+    "peak_bytes": "peak memory",
+}
 
 
 def show(front: Mapping[str, Any], quality: str) -> None:
@@ -39,8 +45,9 @@ def summary(front: Mapping[str, Any], quality: str) -> str:
         front: content of ``front.json``.
         quality: name of the quality objective.
     """
+    loss = "bits/byte" if _in_bits(front, quality) else quality
     rows: list[tuple[str, ...]] = [
-        ("point", "accuracy ±95%", quality, "size", "latency", "w/a bits", "id")
+        ("point", "accuracy ±95%", loss, "size", "latency", "w/a bits", "id")
     ]
     rows += [
         _row(front["policies"][policy_id]["tag"], policy_id, front, quality)
@@ -63,6 +70,11 @@ def summary(front: Mapping[str, Any], quality: str) -> str:
     )
 
 
+def _in_bits(front: Mapping[str, Any], quality: str) -> bool:
+    """Whether the cross-entropy of a task is quoted in bits per byte."""
+    return quality == "ce" and front.get("metric") == "bits_per_byte"
+
+
 def _role(role: str, cost: str) -> str:
     if role == "smallest" and cost == "latency_ms":
         role = "fastest"
@@ -74,11 +86,12 @@ def _row(name: str, policy_id: str, front: Mapping[str, Any], quality: str) -> t
     scores = item.get("test") or item
     half = 100 * (scores["accuracy_high"] - scores["accuracy_low"]) / 2 if "test" in item else 0.0
     loss = scores[quality] if quality != "accuracy" else scores["ce"]
+    unit = BITS_PER_NAT if _in_bits(front, quality) else 1.0
     latency = item.get("latency_ms")
     return (
         name,
         f"{100 * scores['accuracy']:.1f} ±{half:.1f}",
-        f"{loss:.3f} ±{Z95 * scores['standard_error']:.3f}",
+        f"{unit * loss:.3f} ±{unit * Z95 * scores['standard_error']:.3f}",
         _bytes(item["size_bytes"]),
         f"{latency:.3f} ms" if latency is not None else "-",
         f"{item['mean_weight_bits']:.1f} / {item['mean_activation_bits']:.1f}",

@@ -72,6 +72,7 @@ def build_front(plan: Plan, table: pd.DataFrame, lines: list[JournalLine]) -> di
     result: dict[str, Any] = {
         "state": "final",
         "quality": objective.quality,
+        "metric": plan.task.metric,
         "costs": {metric: _provenance(plan, metric) for metric in plan.cost_metrics},
         "reference": {},
         "fronts": {},

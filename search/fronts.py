@@ -20,6 +20,7 @@ from hw_profiles.cost import CostModel
 from search.objectives import objective
 from search.pareto import front_indices, knee_index, normalised_hypervolume
 from spaces.baselines import float_codes
+from spaces.constraints import reachable
 from spaces.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
@@ -68,13 +69,8 @@ def reference_for(
 
 
 def cost_range(space: SearchSpace, costs: CostModel, metric: str) -> tuple[float, float]:
-    """Least and greatest additive cost of a policy of the space."""
-    width = int(space.sizes.max())
-    table = costs.table(metric)[:, :width]
-    offered = np.arange(width)[None, :] < space.sizes[:, None]
-    low = np.where(offered, table, np.inf).min(axis=1).sum()
-    high = np.where(offered, table, -np.inf).max(axis=1).sum()
-    return float(low), float(high)
+    """Least and greatest cost of a policy of the space by its table."""
+    return reachable(costs.table(metric), space.sizes, metric)
 
 
 def plane(table: pd.DataFrame, quality: str, metric: str) -> Floats:

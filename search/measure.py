@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from quant.errors import BitfrontError, UsageError, unknown
 
-HELP = """bitfront-measure build|validate|show|compare|import ...
+HELP = """bitfront-measure build|validate|show|compare|merge|import ...
 
 build     measures the kernels that a task's layers need in a space's formats on this machine and
           keeps the table in the cache; only missing entries are measured
 validate  measures uniform policies and mixed ones drawn by seed end to end, interleaved with
           repetitions of themselves, and prints the error of the prediction beside the noise
 show      prints a table; compare A B tells how two differ
+merge     A B TO joins two tables of one device, the newer one's entries where both have some
 import    FILE.csv TABLE.json columns=... unit=... turns a spreadsheet into a table
 Settings are those of bitfront-search.
 
@@ -23,9 +24,10 @@ Examples
   bitfront-measure build hw.this.rounds=20              # more interleaved rounds per kernel
   bitfront-measure validate task=digits_vit space=cpu_ort
   bitfront-measure compare mine.json yours.json
+  bitfront-measure merge monday.json tuesday.json both.parquet
   bitfront-measure import times.csv board.json columns='layer=name,w8a8=us8,w4a8=us4' unit=us
 """
-WORDS = ("build", "validate", "show", "compare", "import")
+WORDS = ("build", "validate", "show", "compare", "merge", "import")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -44,10 +46,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(word: str, rest: Sequence[str]) -> None:
-    if word in ("show", "compare"):
+    if word in ("show", "compare", "merge"):
         from search.measuring import tables
 
-        print(tables.show(rest) if word == "show" else tables.compare(rest))
+        print({"show": tables.show, "compare": tables.compare, "merge": tables.merge}[word](rest))
         return
     if word == "import":
         from search.measuring.importing import import_table

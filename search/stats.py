@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+BITS_PER_NAT = 1 / math.log(2)
 Z95 = 1.959963984540054
 
 

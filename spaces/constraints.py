@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from spaces.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
 METRICS = ("size_bytes", "bops", "latency_ms", "energy_mj", "peak_bytes")
+MAXIMA = ("peak_bytes",)
+"""Metrics whose policies cost as much as their dearest group, not the sum of all."""
 BINDING_SHOWN = 3
 TOLERANCE = 1e-12
 """Relative slack of a limit: sums of the same costs differ in their last bits."""
@@ -74,9 +76,24 @@ def _constraint(metric: str, limit: Any, where: str) -> Constraint:
     return Constraint(metric, value, relative)
 
 
-def reachable(table: Floats, sizes: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """Least and greatest sum over groups of ``table[groups, choices]``, searchable choices."""
+def rule_of(metric: str) -> Literal["sum", "max"]:
+    """How the costs of groups combine to that of a policy."""
+    return "max" if metric in MAXIMA else "sum"
+
+
+def combined(metric: str, costs: Floats) -> Floats:
+    """Cost of policies from those of their groups, ``float[P, groups] -> float[P]``."""
+    total: Floats = costs.max(axis=1) if rule_of(metric) == "max" else costs.sum(axis=1)
+    return total
+
+
+def reachable(
+    table: Floats, sizes: npt.NDArray[np.int64], metric: str = ""
+) -> tuple[float, float]:
+    """Least and greatest cost of a policy by ``table[groups, choices]``, searchable choices."""
     low, high = _ends(table, sizes)
+    if rule_of(metric) == "max":
+        return float(low.max()), float(high.max())
     return math.fsum(low), math.fsum(high)
 
 
@@ -115,7 +132,7 @@ def check_feasible(
         if item.metric not in tables:
             raise unknown("metric", item.metric, tables, where="space.constraints")
         unit = float_costs[item.metric] if item.relative else 1.0
-        low, high = reachable(tables[item.metric], space.sizes)
+        low, high = reachable(tables[item.metric], space.sizes, item.metric)
         if item.limit * unit * (1 + TOLERANCE) < low:
             share = f" ({_up(low / unit)}x)" if item.relative else ""
             raise InfeasibleError(
@@ -145,10 +162,17 @@ def _check_together(
     (multiplicative weights) until a policy fits or the bound exceeds 1; limits that fail only
     for want of the right integers pass and show during the search.
     """
+    every = limits
     if len(limits) < 2:
         return
+    offered = np.arange(int(next(iter(tables.values())).shape[1])) < space.sizes[:, None]
+    for item in limits:
+        if rule_of(item.metric) == "max":
+            offered &= tables[item.metric] <= item.limit * (1 + TOLERANCE)
+    limits = [item for item in limits if rule_of(item.metric) == "sum"]
+    if not limits:
+        return
     shares = np.stack([tables[item.metric] / item.limit for item in limits])
-    offered = np.arange(shares.shape[2]) < space.sizes[:, None]
     price = np.full(len(limits), 1 / len(limits))
     groups = np.arange(shares.shape[1])
     for _ in range(PRICE_STEPS):
@@ -156,7 +180,7 @@ def _check_together(
         used = shares[:, groups, priced.argmin(axis=1)].sum(axis=1)
         bound = float(price @ used)
         if bound > 1 + TOLERANCE:
-            wanted = " and ".join(f"{item.metric} <= {item.limit:g}" for item in limits)
+            wanted = " and ".join(f"{item.metric} <= {item.limit:g}" for item in every)
             raise InfeasibleError(
                 f"no policy satisfies {wanted} at once, though each can be reached alone",
                 where="space.constraints",

@@ -24,6 +24,7 @@ function showPanel() {
     note ? node("dd", { class: "note" }, note) : "");
   add("Accuracy", accuracyText(row));
   add("Cross-entropy", lossText(row, "ce"));
+  if (D.metric === "bits_per_byte") add("Bits per byte", number(tested(row, "ce") / Math.LN2));
   add("KL to float", number(tested(row, "kl")));
   for (const axis of D.axes.filter((item) => item.cost)) {
     const value = C[axis.name][row];

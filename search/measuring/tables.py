@@ -1,4 +1,4 @@
-"""``bitfront-measure show`` and ``compare``: tables as text."""
+"""``bitfront-measure show``, ``compare`` and ``merge``: tables as text, and two as one."""
 
 from __future__ import annotations
 
@@ -39,6 +39,28 @@ def compare(words: Sequence[str]) -> str:
         ProfileError: a file is no table.
     """
     first, second = (_load(path) for path in _files(words, 2, "compare A B"))
+    return _differences(first, second)
+
+
+def merge(words: Sequence[str]) -> str:
+    """Writes one table of two, and tells how the two differed.
+
+    Raises:
+        UsageError: not three files, or the last one exists.
+        ProfileError: a file is no table, or the two are not of one device and runtime.
+    """
+    first, second, target = _files(words, 3, "merge A B TO")
+    if Path(target).exists():
+        raise UsageError(
+            f"'{target}' exists", expected="a new file", fix="name another, or remove it first"
+        )
+    older, newer = sorted((_load(first), _load(second)), key=lambda table: table.date)
+    joined = older.joined(newer)
+    joined.save(Path(target))
+    return f"{_differences(older, newer)}\n{target}  {_title(joined)}"
+
+
+def _differences(first: Profile, second: Profile) -> str:
     shared = [key for key in first.by_key if key in second.by_key]
     lines = [
         f"A  {_title(first)}",

@@ -19,7 +19,7 @@ from quant.errors import UsageError
 from search.records import Result
 from search.strategies.base import SearchContext, Strategy
 from search.strategies.tables import cost_table
-from spaces.constraints import TOLERANCE
+from spaces.constraints import TOLERANCE, reachable
 from spaces.policy import Policy
 
 Codes = npt.NDArray[np.int64]
@@ -124,11 +124,9 @@ class EvopressStrategy(Strategy):
     def _line(self, metric: str, share: float) -> Line | None:
         """An evolution at ``share`` of the reachable range; None where nothing is feasible."""
         table = cost_table(self.context, metric)
-        low, high = np.nanmin(table, axis=1).sum(), np.nanmax(table, axis=1).sum()
+        low, high = reachable(table, self.context.space.sizes, metric)
         order = np.argsort(np.nan_to_num(table, nan=np.inf), axis=1, kind="stable")
-        line = Line(
-            metric, float(low + share * (high - low)), order, np.zeros(len(table), np.int64)
-        )
+        line = Line(metric, low + share * (high - low), order, np.zeros(len(table), np.int64))
         self._fill(line, line.parent)
         return line if self._within(line, line.parent) else None
 

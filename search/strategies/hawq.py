@@ -26,8 +26,8 @@ from search.solvers.ilp import SOLVERS, Limit, solve
 from search.solvers.monotone import solve_monotone
 from search.solvers.order import bisection_order
 from search.strategies.base import Queue, SearchContext, Strategy
-from search.strategies.tables import cost_table, names, problem
-from spaces.constraints import TOLERANCE
+from search.strategies.tables import cost_of, cost_table, names, problem, within
+from spaces.constraints import TOLERANCE, reachable
 from spaces.policy import Policy
 
 Codes = npt.NDArray[np.int64]
@@ -159,13 +159,11 @@ class HawqStrategy(Strategy):
     def _solution(self, metric: str, share: float) -> Codes | None:
         """The least score at ``share`` of the reachable range; None beyond the hard limits."""
         context = self.context
-        table = cost_table(context, metric)
-        low, high = np.nanmin(table, axis=1).sum(), np.nanmax(table, axis=1).sum()
-        budget = Limit(table, float(low + share * (high - low)) * (1 + TOLERANCE))
-        limits = [Limit(cost_table(context, c.metric), c.limit) for c in context.constraints]
+        low, high = reachable(context.costs.table(metric), context.space.sizes, metric)
+        budget = Limit(cost_of(context, metric), (low + share * (high - low)) * (1 + TOLERANCE))
         score = problem(context, self._score).score
         try:
-            return solve(score, [budget, *limits], self._solver, names(context)).codes
+            return solve(score, [budget, *within(context)], self._solver, names(context)).codes
         except InfeasibleError:
             return None
 

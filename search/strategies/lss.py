@@ -31,6 +31,7 @@ from search.solvers.refine import Found, Landscape, neighbours, refine
 from search.solvers.residual import Points, Prior, places, posterior
 from search.strategies.base import SearchContext, Strategy
 from search.strategies.tables import cost_table, starts
+from spaces.constraints import reachable
 from spaces.policy import Policy
 
 Codes = npt.NDArray[np.int64]
@@ -242,8 +243,9 @@ class LssStrategy(Strategy):
     ) -> Floats:
         """Expected gain summed over metrics, each in units of its reachable range."""
         total = np.zeros(len(rows))
-        for axis, table in enumerate(self._tables):
-            low, high = np.nanmin(table, axis=1).sum(), np.nanmax(table, axis=1).sum()
+        sizes, names = self.context.space.sizes, self.context.cost_metrics
+        for axis, (metric, table) in enumerate(zip(names, self._tables, strict=True)):
+            low, high = reachable(table, sizes, metric)
             cost = (self._pool.cost[:, axis] - low) / max(high - low, LEAST * high)
             seen = np.stack([np.asarray(losses), cost[basis]], axis=1)
             total += expected_gain(mean, deviation, cost[rows], seen, (self._worst, 1 + MARGIN))

@@ -7,9 +7,10 @@ import numpy.typing as npt
 
 from search.solvers.front_dp import solve_front
 from search.solvers.ilp import Limit, solve
-from search.solvers.problem import Problem, from_tables
+from search.solvers.problem import Cost, Problem, from_tables
 from search.solvers.repair import repair_scores
 from search.strategies.base import SearchContext
+from spaces.constraints import rule_of
 
 Codes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -28,16 +29,28 @@ def cost_table(context: SearchContext, metric: str) -> Floats:
     return np.where(offered, context.costs.table(metric)[:, :width], np.nan)
 
 
+def cost_of(context: SearchContext, metric: str) -> Cost:
+    """A metric's costs as the solvers take them."""
+    table = np.nan_to_num(cost_table(context, metric))
+    return Cost(table, rule_of(metric), name=metric)
+
+
+def within(context: SearchContext) -> list[Limit]:
+    """The constraints of a study as limits of a program."""
+    return [Limit(cost_of(context, item.metric), item.limit) for item in context.constraints]
+
+
 def problem(context: SearchContext, kind: str, *metrics: str) -> Problem:
     """The additive problem of a score against costs; negative scores are repaired.
 
     Raises:
         UsageError: the score is NaN or infinite for an offered choice.
     """
-    tables = [context.costs.table(metric) for metric in metrics]
-    found = from_tables(context.scores[kind].value, tables, context.space.sizes, names(context))
+    costs = [cost_of(context, metric) for metric in metrics]
+    score = np.asarray(context.scores[kind].value, dtype=np.float64)
+    found = from_tables(score, costs, context.space.sizes, names(context))
     repaired, _ = repair_scores(found.score)
-    return from_tables(repaired, [cost.table for cost in found.costs], names=names(context))
+    return from_tables(repaired, found.costs, names=names(context))
 
 
 def feasible_front(context: SearchContext, kind: str, metric: str) -> Codes:
@@ -53,11 +66,7 @@ def within_limits(context: SearchContext, kind: str) -> Codes:
     Raises:
         InfeasibleError: there is none; names the groups that bind and the nearest limits.
     """
-    limits = [
-        Limit(np.nan_to_num(cost_table(context, item.metric)), item.limit)
-        for item in context.constraints
-    ]
-    return solve(problem(context, kind).score, limits, names=names(context)).codes
+    return solve(problem(context, kind).score, within(context), names=names(context)).codes
 
 
 def starts(context: SearchContext, kind: str) -> list[Codes]:

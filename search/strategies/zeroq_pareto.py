@@ -18,6 +18,7 @@ from search.solvers.front_dp import solve_front
 from search.solvers.order import bisection_order
 from search.solvers.problem import from_tables
 from search.strategies.base import Queue, SearchContext, Strategy
+from search.strategies.tables import cost_of
 from spaces.policy import Policy
 
 SCORE = "zeroq"
@@ -51,7 +52,7 @@ class ZeroQPareto(Strategy):
     def _front(self, metric: str) -> list[np.ndarray]:
         """Points of the front of (score, ``metric``) nearest to evenly spaced limits."""
         context = self.context
-        tables = [context.costs.table(metric)]
+        tables = [cost_of(context, metric)]
         names = [group.name for group in context.space.groups]
         front = solve_front(
             from_tables(context.scores[SCORE].value, tables, context.space.sizes, names)

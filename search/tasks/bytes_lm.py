@@ -28,7 +28,6 @@ BYTES = 256
 SPLIT_FILES = {"calibration": 8, "search": 16, "test": 24}
 SAMPLES = {"calibration": 200, "search": 400, "test": 600}
 LEAST_FILE_BYTES = 2_000
-BITS_PER_NAT = 1 / math.log(2)
 
 
 class Attention(nn.Module):
@@ -159,7 +158,8 @@ def bytes_lm(
     model = trained(name, build, training, recipe, progress, loss=_every_position)
     step = build(cached=context - 1)
     step.load_state_dict(model.state_dict())
-    splits = {which: _samples(texts[which], SAMPLES[which], context) for which in SAMPLES}
+    taken: set[bytes] = set()
+    splits = {which: _samples(texts[which], SAMPLES[which], context, taken) for which in SAMPLES}
     title = f"bytes of Python's standard library, context {context}; {depth} blocks of {width}"
     return make_task(
         name,
@@ -167,6 +167,7 @@ def bytes_lm(
         model,
         splits,
         classes=BYTES,
+        metric="bits_per_byte",
         batch_size=batch_size,
         deployed=Deployed(step.eval().requires_grad_(False), splits["search"].inputs[:1, -1:]),
     )
@@ -221,10 +222,14 @@ def _training_windows(texts: list[bytes], count: int, context: int) -> Split:
     return Split(found[:, :-1].contiguous(), found[:, 1:].contiguous())
 
 
-def _samples(texts: list[bytes], count: int, context: int) -> Split:
-    """Distinct windows and the byte that follows each."""
+def _samples(texts: list[bytes], count: int, context: int, taken: set[bytes]) -> Split:
+    """Distinct windows, none of them ``taken`` by another split, and the byte behind each.
+
+    Short windows of different files are often equal (indentation, rulers of comments).
+    """
     found = _windows(texts, 2 * count, context + 1).long()
     first = {bytes(window[:-1].to(torch.uint8).numpy()): row for row, window in enumerate(found)}
-    fresh = list(first.values())
+    fresh = [row for window, row in first.items() if window not in taken]
     kept = found[fresh[:: max(len(fresh) // count, 1)][:count]]
+    taken.update(bytes(window[:-1].to(torch.uint8).numpy()) for window in kept)
     return Split(kept[:, :-1].contiguous(), kept[:, -1].contiguous())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hw_profiles.footprint import bops, scale_count, size_bytes
+from hw_profiles.footprint import bops, peak_bytes, scale_count, size_bytes
 from quant.formats import parse_format
 from spaces.choices import parse_choice
 from tests.hw_profiles.layers import conv, linear
@@ -46,3 +46,12 @@ def test_bops_are_macs_times_both_widths():
     assert CONV.macs == 8 * 4 * 9 * 36
     assert bops(CONV, parse_choice("int4sc/int8ut")) == CONV.macs * 32
     assert bops(CONV, parse_choice("float32")) == CONV.macs * 1024
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [("float32", 4 * 432), ("int8sc/int8ut", 432), ("int8sc/int4ut", 216), ("int4sc", 4 * 432)],
+)
+def test_a_layer_holds_what_enters_and_what_leaves_it(choice, expected):
+    # 4 x 6 x 6 values in and 8 x 6 x 6 out, at the width of the layer's inputs.
+    assert peak_bytes(CONV, parse_choice(choice)) == expected

@@ -176,3 +176,16 @@ def test_the_published_t4_latencies_of_hawq_v3_are_read_whole():
         (entry,) = [e for e in found if e.key == key]
         assert entry.latency_ms == pytest.approx(expected)
         assert float(row["lat_int8"]) > 0
+
+
+def test_energies_come_with_the_times():
+    long = Columns.parse("layer=name,weight=w,latency=t,energy=e")
+    (entry,) = entries([{"name": "fc", "w": "8", "t": "1", "e": "0.5"}], long)
+    assert (entry.latency_ms, entry.energy_mj) == (0.001, 0.5)
+    wide = Columns.parse("layer=name,w4a4=t4,w8a8=t8,energy_w8a8=e8")
+    found = entries([{"name": "fc", "t4": "1", "t8": "2", "e8": "0.7"}], wide)
+    assert [entry.energy_mj for entry in found] == [None, 0.7]
+    with pytest.raises(ProfileError, match=r"(?s)energy 'much' is no positive.*line 2"):
+        entries([{"name": "fc", "w": "8", "t": "1", "e": "much"}], long)
+    with pytest.raises(ProfileError, match="no column 'e8'"):
+        entries([{"name": "fc", "t4": "1", "t8": "2"}], wide)

@@ -6,6 +6,8 @@ import math
 import re
 from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,7 +126,9 @@ def test_an_edited_number_is_refused(tmp_path):
 def test_a_newer_schema_is_refused(tmp_path):
     path = saved(tmp_path, entry(CONV))
     edit(path, schema_version=SCHEMA_VERSION + 1)
-    with pytest.raises(ProfileError, match=r"schema version 3.*at most 2.*upgrade bitfront"):
+    with pytest.raises(
+        ProfileError, match=rf"version {SCHEMA_VERSION + 1}.*at most {SCHEMA_VERSION}.*upgrade"
+    ):
         _flat(lambda: load_profile(path))
 
 
@@ -168,3 +172,71 @@ def test_cores_and_kernel_release_do_not_make_another_device():
 def test_a_key_reads_as_one_line():
     key = replace(CONV, fused_with="relu", weight_format="int8sc", activation_format="int8ut")
     assert str(key) == ("conv2d+relu 8x4x3x3 on 1x4x6x6 int8sc/int8ut float32->float32 b1 t1")
+
+
+@pytest.fixture
+def large(tmp_path):
+    keys = [replace(CONV, batch=batch) for batch in range(1, 400)]
+    nodes = (NodeEntry("n1", "Conv float32", 0.5),)
+    items = [entry(key, 1 / 3, rounds=3, kernel_ops=("A", "B"), energy_mj=0.1) for key in keys]
+    profile = profile_of([*items, entry(LINEAR, 2)], nodes=nodes)
+    path = tmp_path / "table.parquet"
+    profile.save(path)
+    return profile, path
+
+
+def test_a_large_table_is_kept_as_parquet_with_the_same_hash(large, tmp_path):
+    profile, path = large
+    read = load_profile(path)
+    assert (set(read.entries), read.nodes) == (set(profile.entries), profile.nodes)
+    assert read.hash == profile.hash
+    profile.save(tmp_path / "table.json")
+    assert load_profile(tmp_path / "table.json").hash == profile.hash
+    assert 10 * path.stat().st_size < (tmp_path / "table.json").stat().st_size
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["table.json", "table.parquet"]
+
+
+def test_a_parquet_file_that_is_no_table_is_refused(large, tmp_path):
+    _, path = large
+    rows = pq.read_table(path)
+    edited = rows.set_column(
+        rows.schema.get_field_index("latency_ms"), "latency_ms", pa.array([1.0] * len(rows))
+    )
+    pq.write_table(edited, tmp_path / "edited.parquet")
+    pq.write_table(rows.replace_schema_metadata(None), tmp_path / "foreign.parquet")
+    (tmp_path / "torn.parquet").write_bytes(path.read_bytes()[:-100])
+    for name, why in (
+        ("edited", "its hash is"),
+        ("foreign", "not written by bitfront-measure"),
+        ("torn", "not whole Parquet"),
+        ("none", "cannot be read"),
+    ):
+        with pytest.raises(ProfileError, match=why):
+            load_profile(tmp_path / f"{name}.parquet")
+
+
+@pytest.mark.parametrize("energy", [-1.0, math.nan, math.inf])
+def test_an_impossible_energy_is_refused(energy):
+    with pytest.raises(ProfileError, match="energy_mj is"):
+        profile_of([entry(CONV, 1.0, energy_mj=energy)])
+
+
+def test_two_tables_of_one_device_become_one_and_the_newer_entry_wins():
+    older = profile_of([entry(CONV, 1.0), entry(LINEAR, 5.0)])
+    newer = profile_of([entry(LINEAR, 7.0)], date="2027-01-01T00:00:00Z")
+    joined = older.joined(newer)
+    assert {e.key: e.latency_ms for e in joined.entries} == {CONV: 1.0, LINEAR: 7.0}
+    assert joined.date == newer.date
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"runtime_version": "2.0"}, "runtime_version '1.0' against '2.0'"),
+        ({"threads": 2}, "threads '1' against '2'"),
+        ({"device": replace(DEVICE, name="Other")}, "name 'Test CPU' against 'Other'"),
+    ],
+)
+def test_tables_of_different_devices_are_not_joined(change, message):
+    with pytest.raises(ProfileError, match=message):
+        profile_of([entry(CONV)]).joined(profile_of([entry(LINEAR)], **change))

@@ -1,5 +1,7 @@
 """The additive model on synthetic tables: closed form, then the loop it replaces, then gaps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -253,3 +255,30 @@ def test_mixed_provenance_is_not_called_measured():
     profile = profile_of([entry(first, provenance="published"), *map(entry, rest)])
     kind = build_cost_model(space, profile, BACKEND).provenance()["latency_ms"]
     assert (kind["kind"], kind["kinds"]) == ("mixed", ["measured", "published"])
+
+
+def test_peak_memory_is_the_largest_layer_and_not_a_sum():
+    space = chain()
+    model = build_cost_model(space, table_for(space), BACKEND)
+    floats, mixed = np.array([[FLOAT] * 3]), np.array([[FLOAT, INT8, INT8]])
+    # Layers hold 12, 16 and 16 maps of 36 values.
+    assert model.costs(floats)["peak_bytes"][0] == 4 * 16 * 36
+    assert model.costs(mixed)["peak_bytes"][0] == 4 * 12 * 36
+    tied = space_of(space.layers, ties=[("a", "c")])
+    model = build_cost_model(tied, table_for(tied), BACKEND)
+    assert model.table("peak_bytes")[0].tolist() == [16 * 36, 4 * 16 * 36]
+
+
+def test_energy_is_a_cost_only_where_every_entry_has_one():
+    space = chain()
+    table = table_for(space)
+    whole = replace(table, entries=tuple(replace(e, energy_mj=0.5) for e in table.entries))
+    model = build_cost_model(space, whole, BACKEND)
+    assert "energy_mj" in model.metrics
+    assert model.costs(np.array([[INT8, FLOAT, INT8]]))["energy_mj"][0] == 1.5
+    assert model.provenance()["energy_mj"]["kind"] == "measured"
+    half = replace(whole, entries=(replace(whole.entries[0], energy_mj=None), *whole.entries[1:]))
+    for partial in (table, half):
+        model = build_cost_model(space, partial, BACKEND)
+        assert "energy_mj" not in model.metrics
+        assert "energy_mj" not in model.provenance()

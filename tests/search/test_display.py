@@ -57,3 +57,10 @@ def test_a_pipe_gets_the_same_text_whatever_the_width(capsys, monkeypatch, colum
     monkeypatch.setenv("COLUMNS", columns)
     show(FRONT, "ce")
     assert capsys.readouterr().out.rstrip() == summary(FRONT, "ce")
+
+
+def test_a_byte_task_quotes_bits_per_byte():
+    lines = summary({**FRONT, "metric": "bits_per_byte"}, "ce").splitlines()
+    assert "bits/byte" in lines[0]
+    assert "0.361 ±0.028" in lines[1], "0.25 nats / ln 2, with the error scaled alike"
+    assert "bits/byte" not in summary({**FRONT, "metric": "bits_per_byte"}, "kl")

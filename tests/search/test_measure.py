@@ -134,3 +134,20 @@ def test_a_table_of_elsewhere_cannot_be_validated(capsys, monkeypatch, tmp_path)
     code, _, err = run(capsys, "validate", "hw=mpic", "task.width=2", "task.epochs=1")
     assert code == 2
     assert "not measured on this machine" in err
+
+
+def test_merge_writes_one_table_and_tells_how_the_two_differ(capsys, tables, tmp_path):
+    target = tmp_path / "both.parquet"
+    code, out, _ = run(capsys, "merge", *map(str, tables), str(target))
+    assert code == 0
+    assert "3 entries in both" in out
+    assert "reference kernel B / A: 2.000" in out
+    code, shown, _ = run(capsys, "show", str(target))
+    assert code == 0
+    assert shown.count("conv2d") == 3
+    code, _, err = run(capsys, "merge", *map(str, tables), str(target))
+    assert code == 2
+    assert "exists" in err
+    code, _, err = run(capsys, "merge", str(tables[0]))
+    assert code == 2
+    assert "1 tables are named" in err

@@ -10,6 +10,7 @@ from quant.errors import InfeasibleError, UsageError
 from spaces.constraints import (
     Constraint,
     check_feasible,
+    combined,
     feasible_mask,
     parse_constraints,
     reachable,
@@ -129,3 +130,35 @@ def test_the_mask_is_true_where_every_limit_holds():
     limits = [Constraint("size_bytes", 2.0), Constraint("latency_ms", 2.0)]
     assert feasible_mask(limits, costs).tolist() == [False, True, False]
     assert feasible_mask([], costs).all()
+
+
+PEAKS = np.array([[10.0, 40.0], [20.0, 30.0], [5.0, 50.0]])
+
+
+def test_a_maximum_is_reached_by_its_dearest_group():
+    assert combined("peak_bytes", PEAKS.T).tolist() == [20.0, 50.0]
+    assert combined("size_bytes", PEAKS.T).tolist() == [35.0, 120.0]
+    assert reachable(PEAKS, SPACE.sizes, "peak_bytes") == (20.0, 50.0)
+
+
+def test_a_limit_on_a_maximum_is_checked_against_the_largest_group():
+    tables = {**TABLES, "peak_bytes": PEAKS}
+    floats = {**FLOAT, "peak_bytes": 100.0}
+    (found,) = check_feasible((Constraint("peak_bytes", 0.2, True),), tables, SPACE, floats)
+    assert found == Constraint("peak_bytes", 20.0)
+    with pytest.raises(InfeasibleError, match="peak_bytes <= 19 cannot be reached"):
+        check_feasible((Constraint("peak_bytes", 19.0),), tables, SPACE, floats)
+
+
+def test_a_maximum_takes_choices_away_from_the_sums():
+    # Peaks above 20 forbid the second choices: what remains has one size.
+    size = np.array([[2.0, 1.0], [2.0, 1.0], [2.0, 1.0]])
+    tables, floats = (
+        {"size_bytes": size, "peak_bytes": PEAKS},
+        {"size_bytes": 9.0, "peak_bytes": 9.0},
+    )
+    limits = (Constraint("size_bytes", 5.0), Constraint("peak_bytes", 20.0))
+    with pytest.raises(InfeasibleError, match="at once"):
+        check_feasible(limits, tables, SPACE, floats)
+    loose = (Constraint("size_bytes", 6.0), Constraint("peak_bytes", 20.0))
+    assert check_feasible(loose, tables, SPACE, floats) == loose
