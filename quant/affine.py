@@ -37,12 +37,15 @@ class QParams:
         zero_point: code of real zero, int32, same shape as ``scale``; 0 for symmetric formats.
         fmt: the format.
         levels: fitted levels, ``[S, K]`` ascending; None for formats with fixed ones.
+        numbers: what a file stores of each slice for ``levels`` to follow from (bases, or
+            breakpoint and peak), ``[S, N]``; None where the levels themselves are stored.
     """
 
     scale: Tensor
     zero_point: Tensor
     fmt: Format
     levels: Tensor | None = None
+    numbers: Tensor | None = None
 
     @property
     def table(self) -> Tensor:

@@ -34,6 +34,14 @@ class Filling(NamedTuple):
         return self.weight is None and self.input is None and self.shift is None
 
 
+class Held(NamedTuple):
+    """Slots of one layer beside its weight, as they are filled: see :meth:`Attachment.set`."""
+
+    input: Quantizer | None
+    shift: Tensor | None
+    output: Quantizer | None
+
+
 class _WeightSlot(nn.Module):
     """Parametrization that returns the weight, a stand-in for it, or a function of it."""
 
@@ -126,6 +134,16 @@ class Attachment:
         self._inputs[name].content = input
         self._outputs[name].shift = shift
         self._outputs[name].content = None
+
+    def held(self, name: str) -> Held:
+        """What the slots of a layer hold now.
+
+        Raises:
+            UsageError: the layer is not attached.
+        """
+        self._check(name)
+        output = self._outputs[name]
+        return Held(self._inputs[name].content, output.shift, output.content)
 
     def set_output(self, name: str, output: Quantizer | None) -> None:
         """Puts a function of the (shifted) output into a layer's slot; :meth:`set` removes it.

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from quant.affine import QParams
 from quant.codebook.binary_code import alternating, greedy
+from quant.codebook.binary_code import levels_of as bases_to_levels
 from quant.codebook.kmeans import kmeans
 from quant.codebook.learned import learned
+from quant.codebook.piecewise import levels_of as ends_to_levels
 from quant.codebook.piecewise import piecewise
 from quant.codebook.ternary import binary, ternary
 from quant.formats import Format
@@ -36,3 +38,10 @@ def fit(slices: Tensor, weights: Tensor, fmt: Format) -> QParams:
         fmt: the format.
     """
     return _FITS[fmt.kind](slices, weights, fmt)
+
+
+def levels_from(numbers: Tensor, fmt: Format) -> Tensor:
+    """Ascending levels ``[S, K]`` from what a file stores of each slice, ``[S, N]``."""
+    if fmt.kind in ("bc", "bcg"):
+        return bases_to_levels(numbers)
+    return ends_to_levels(numbers, fmt.bits) if fmt.kind == "pwl" else numbers

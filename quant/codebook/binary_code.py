@@ -91,7 +91,12 @@ def _levels(bases: Tensor) -> tuple[Tensor, Tensor]:
 def _qparams(bases: Tensor, fmt: Format) -> QParams:
     scale = bases.new_ones(len(bases), 1)
     zero = torch.zeros_like(scale, dtype=torch.int32)
-    return QParams(scale, zero, fmt, _levels(bases)[0].contiguous())
+    return QParams(scale, zero, fmt, levels_of(bases), bases)
+
+
+def levels_of(bases: Tensor) -> Tensor:
+    """Ascending levels ``[S, 2^k]`` of bases ``[S, k]``."""
+    return _levels(bases)[0].contiguous()
 
 
 def _signs(x: Tensor) -> Tensor:

@@ -23,17 +23,23 @@ def piecewise(slices: Tensor, weights: Tensor, fmt: Format) -> QParams:
     used = slices * (weights > 0)
     peak = slices.new_zeros(len(slices), 1)
     peak = used.abs().amax(1, keepdim=True) if slices.shape[1] else peak
-    best = piecewise_levels(peak, uniform_break(fmt.bits) * peak, fmt.bits)
-    error = _error(slices, weights, best)
+    best = torch.cat([peak, uniform_break(fmt.bits) * peak], dim=1)
+    error = _error(slices, weights, levels_of(best, fmt.bits))
     for clip in [1 - 0.5 * i / _SHARES for i in range(_SHARES)]:
         for share in [uniform_break(fmt.bits), *((i + 1) / _SHARES for i in range(_SHARES - 1))]:
-            levels = piecewise_levels(clip * peak, share * clip * peak, fmt.bits)
-            trial = _error(slices, weights, levels)
+            ends = torch.cat([clip * peak, share * clip * peak], dim=1)
+            trial = _error(slices, weights, levels_of(ends, fmt.bits))
             better = trial < error
-            best = torch.where(better[:, None], levels, best)
+            best = torch.where(better[:, None], ends, best)
             error = torch.where(better, trial, error)
     scale = torch.ones_like(peak)
-    return QParams(scale, torch.zeros_like(scale, dtype=torch.int32), fmt, best.contiguous())
+    zero = torch.zeros_like(scale, dtype=torch.int32)
+    return QParams(scale, zero, fmt, levels_of(best, fmt.bits), best)
+
+
+def levels_of(ends: Tensor, bits: int) -> Tensor:
+    """Ascending levels ``[S, 2^bits - 1]`` of peaks and breakpoints ``[S, 2]``."""
+    return piecewise_levels(ends[:, :1], ends[:, 1:], bits).contiguous()
 
 
 def piecewise_levels(peak: Tensor, middle: Tensor, bits: int) -> Tensor:

@@ -48,10 +48,24 @@ class Geometry(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Affine uint8 grid of a tensor: ``real = scale * (code - zero_point)``."""
+    """Affine uint8 grid of a tensor: ``real = scale * (code - zero_point)``.
+
+    Attributes:
+        scale: step, positive.
+        zero_point: code of real zero.
+        low: smallest code in use; grids of fewer than 8 bits are clipped to ``low .. high``.
+        high: greatest code in use.
+    """
 
     scale: float
     zero_point: int
+    low: int = 0
+    high: int = 255
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all 256 codes are in use."""
+        return (self.low, self.high) == (0, 255)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +150,16 @@ def lower_layer(
 
 
 def quantize(source: str, target: str, grid: Range, *, prefix: str) -> Fragment:
-    """One QuantizeLinear to uint8."""
+    """One QuantizeLinear to uint8, and a Clip of its codes where not all are in use."""
     part = Fragment()
-    part.node("QuantizeLinear", [source, *_grid(part, grid, prefix)], target)
+    codes = target if grid.is_whole else f"{prefix}unclipped"
+    part.node("QuantizeLinear", [source, *_grid(part, grid, prefix)], codes)
+    if not grid.is_whole:
+        ends = [
+            part.constant(f"{prefix}{name}", np.array(end, np.uint8))
+            for name, end in (("low", grid.low), ("high", grid.high))
+        ]
+        part.node("Clip", [codes, *ends], target)
     return part
 
 

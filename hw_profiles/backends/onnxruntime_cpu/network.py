@@ -58,6 +58,10 @@ class RandomParameters:
         """Zero point 0 where a ReLU is fused."""
         return Range(SCALE, 0 if self.layers[layer].fused_with == "relu" else 128)
 
+    def rounded_input(self, layer: str) -> Range | None:
+        """None: what a format without a kernel rounds is no part of a table."""
+        return None
+
 
 @dataclass
 class OnnxNetwork:

@@ -29,6 +29,8 @@ from spaces.layers import LayerSpec
 DOMAIN, PLACEHOLDER = "bitfront", "Layer"
 EXPORT_OPSET = min(OPSET, 20)
 """Newest opset of PyTorch's tracing exporter."""
+PASSED = ("Identity",)
+"""Ops between a layer and its ReLU that leave nothing behind (folded batch norms)."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,22 @@ class Skeleton:
             for name in dict.fromkeys(node.input):
                 found.setdefault(name, []).append(node)
         return {name: tuple(nodes) for name, nodes in found.items()}
+
+    @cached_property
+    def targets(self) -> Mapping[str, str]:
+        """Tensor each layer hands out."""
+        nodes = ((layer_name(node), node) for node in self.model.graph.node)
+        return {name: str(node.output[0]) for name, node in nodes if name is not None}
+
+    def behind_relu(self, tensor: str) -> str:
+        """The tensor to quantize behind a convolution: after its ReLU when that alone reads it."""
+        readers = self.readers.get(tensor, ())
+        if len(readers) != 1 or tensor in self.outputs:
+            return tensor
+        (reader,) = readers
+        if reader.op_type in PASSED:
+            return self.behind_relu(reader.output[0])
+        return str(reader.output[0]) if reader.op_type == "Relu" else tensor
 
     @cached_property
     def outputs(self) -> frozenset[str]:

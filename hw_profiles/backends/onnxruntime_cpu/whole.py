@@ -32,10 +32,6 @@ from hw_profiles.backends.onnxruntime_cpu.skeleton import Skeleton, layer_name
 from spaces.choices import Choice
 from spaces.layers import LayerSpec
 
-PASSED = ("Identity",)
-"""Ops between a layer and its ReLU that leave nothing behind (folded batch norms)."""
-
-
 class Parameters(Protocol):
     """Where the numbers of a lowered model come from."""
 
@@ -49,6 +45,13 @@ class Parameters(Protocol):
 
     def output_grid(self, layer: str) -> Range:
         """Grid of the tensor leaving a static int8 convolution, behind its ReLU."""
+        ...
+
+    def rounded_input(self, layer: str) -> Range | None:
+        """Grid the input of a layer without an integer kernel is rounded to, None for none.
+
+        Formats that are only stored round their inputs too; latency tables leave that out.
+        """
         ...
 
 
@@ -125,7 +128,9 @@ class _Lowering:
             grid = self.parameters.input_grid(layer.name)
             source = self._on_grid(source, grid)
             if layer.op != "linear":
-                self.points[self._behind_relu(target)] = layer.name
+                self.points[self.skeleton.behind_relu(target)] = layer.name
+        elif (rounded := self.parameters.rounded_input(layer.name)) is not None:
+            source = self._on_grid(source, rounded)
         product = f"{prefix}rows" if reshaped else target
         plain = replace(layer, fused_with="")
         weights = self.parameters.weights(layer.name, choice)
@@ -155,16 +160,6 @@ class _Lowering:
             self.part.extend(dequantize(codes, real, grid, prefix=f"{prefix}d_"))
             self.on_grid[tensor, grid] = real
         return self.on_grid[tensor, grid]
-
-    def _behind_relu(self, tensor: str) -> str:
-        """The tensor to quantize behind a convolution: after its ReLU when that alone reads it."""
-        readers = self.skeleton.readers.get(tensor, ())
-        if len(readers) != 1 or tensor in self.skeleton.outputs:
-            return tensor
-        (reader,) = readers
-        if reader.op_type in PASSED:
-            return self._behind_relu(reader.output[0])
-        return str(reader.output[0]) if reader.op_type == "Relu" else tensor
 
     def _quantize_output(self, tensor: str, layer: str) -> None:
         """All readers take the tensor from its grid; a reader on the same grid adds nothing."""
