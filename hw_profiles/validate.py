@@ -8,8 +8,9 @@ Time is the CPU clock of one thread; wall-clock percentiles are taken in a separ
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -81,13 +82,19 @@ def measure_end_to_end(
     network: Network, probes: Sequence[Probe], protocol: Protocol, rng: np.random.Generator
 ) -> list[EndToEnd]:
     """Times whole networks, all policies and their repetitions interleaved."""
+    sessions = [partial(network.call, probe.kernels) for probe in probes]
+    return measure_sessions(sessions, protocol, rng)
+
+
+def measure_sessions(
+    sessions: Sequence[Callable[[], Call]], protocol: Protocol, rng: np.random.Generator
+) -> list[EndToEnd]:
+    """Times whatever ``sessions`` open, two sessions each, all interleaved in every round."""
     calls: dict[tuple[int, int], Call] = {
-        (index, turn): network.call(probe.kernels)
-        for index, probe in enumerate(probes)
-        for turn in (0, 1)
+        (index, turn): session() for index, session in enumerate(sessions) for turn in (0, 1)
     }
     timings = time_interleaved(calls, protocol, rng)
-    wall = _wall_ms({index: calls[index, 0] for index in range(len(probes))}, rng)
+    wall = _wall_ms({index: calls[index, 0] for index in range(len(sessions))}, rng)
     return [
         EndToEnd(
             timings[index, 0].statistic_ms(memory_bound=False),
@@ -95,7 +102,7 @@ def measure_end_to_end(
             float(np.quantile(wall[index], 0.5)),
             float(np.quantile(wall[index], 0.99)),
         )
-        for index in range(len(probes))
+        for index in range(len(sessions))
     ]
 
 

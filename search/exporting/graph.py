@@ -24,6 +24,7 @@ from hw_profiles.backends.onnxruntime_cpu.skeleton import Skeleton, export_skele
 from hw_profiles.backends.onnxruntime_cpu.whole import lower_model
 from quant.activations import static_qparams
 from quant.affine import QParams
+from quant.attach import Quantizer
 from quant.calibration import StreamingHistogram
 from quant.errors import UsageError
 from quant.formats import Format, Granularity, Scheme, Timing, parse_format
@@ -60,7 +61,7 @@ class TrueParameters:
         bias = None if found.bias is None else _array(found.bias)
         family = kernel_of(kernel)
         if family is Kernel.FLOAT:
-            return Weights(_array(found.weight), bias)
+            return Weights(_array(found.computed), bias)
         codes = found.codes
         if codes is None:
             raise UsageError(
@@ -71,10 +72,13 @@ class TrueParameters:
             )
         scale = codes.by_channel(codes.scale)
         if found.gain is not None:
-            scale = scale * found.gain[:, None]
+            scale = scale * found.gain.reshape(-1, 1)
         if family is not Kernel.NBITS:
-            values = _array(codes.values).astype(np.int8)
-            return Weights(values, bias, _array(scale[:, 0]), bits=8)
+            # The bias is rounded to steps of input scale x weight scale: codes of few bits are
+            # spread over all eight, so that those steps stay small.
+            spread = int(np.iinfo(np.int8).max // max(int(codes.values.abs().max()), 1))
+            values = (_array(codes.values) * spread).astype(np.int8)
+            return Weights(values, bias, _array(scale[:, 0] / spread), bits=8)
         spec, bits = self.skeleton.layers[layer], kernel.weight.bits
         blocks = -(-spec.weight_shape[1] // kernel.weight.group_size)
         zero = None
@@ -160,13 +164,54 @@ def _expressible(spec: LayerSpec, choice: Choice) -> bool:
     return kernel_of(runs_as(spec, choice)) in (Kernel.INT8_DYNAMIC, Kernel.NBITS)
 
 
+@dataclass(frozen=True)
+class Deployable:
+    """A policy as a graph.
+
+    Attributes:
+        model: takes any batch size.
+        parameters: the numbers in it.
+    """
+
+    model: onnx.ModelProto
+    parameters: TrueParameters
+
+    def round_outputs(self, quantized: QuantizedModel) -> None:
+        """Gives a model with this policy applied the grids the runtime puts behind convolutions.
+
+        What then still differs from the runtime is the order of sums and ties of roundings.
+        """
+        for name, choice in self.parameters.kernels.items():
+            static = kernel_of(choice) is Kernel.INT8_STATIC
+            if static and self.parameters.skeleton.layers[name].op != "linear":
+                held = quantized.attachment.held(name)
+                rounding = GridRounding(self.parameters.output_grid(name), held.output)
+                quantized.attachment.set_output(name, rounding)
+
+
+@dataclass(frozen=True)
+class GridRounding:
+    """Rounds a tensor to a runtime's grid, after whatever else is done to it."""
+
+    grid: Range
+    before: Quantizer | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The tensor on the grid, same shape."""
+        x = x if self.before is None else self.before(x)
+        steps = (x / self.grid.scale).round_() + self.grid.zero_point
+        return (steps.clamp_(self.grid.low, self.grid.high) - self.grid.zero_point).mul_(
+            self.grid.scale
+        )
+
+
 def build_graph(
     quantized: QuantizedModel,
     layers: Iterable[LayerSpec],
     choices: Mapping[str, Choice],
     calibration: Iterable[Tensor],
-) -> onnx.ModelProto:
-    """The graph of a policy, any batch size.
+) -> Deployable:
+    """The graph of a policy.
 
     Args:
         quantized: the calibrated model; the policy is applied to it.
@@ -186,7 +231,8 @@ def build_graph(
     example = batches[0][:1]
     skeleton = export_skeleton(quantized.module, layers, example, dynamic_batch=True)
     kernels = {spec.name: runs_as(spec, choices[spec.name]) for spec in layers}
-    return lower_model(skeleton, kernels, TrueParameters(skeleton, numbers, kernels, outputs))
+    parameters = TrueParameters(skeleton, numbers, kernels, outputs)
+    return Deployable(lower_model(skeleton, kernels, parameters), parameters)
 
 
 def output_grids(

@@ -62,13 +62,13 @@ class LayerNumbers:
 
     Attributes:
         choice: its formats.
-        weight: as computed with, float32, in the layer's own shape.
+        weight: as its format rounded it, float32, in the layer's own shape.
         bias: with all corrections, ``[out]``, or None.
         codes: the weight on its grid, None for formats without a uniform one, and where a repair
             of several layers at once left the grid.
         input: grid of the tensor entering, None for float and dynamic inputs.
-        gain: factor per output channel that a repair puts behind the layer, ``[out]``, or None;
-            ``weight`` and ``bias`` hold it already, ``codes`` do not.
+        gain: factor per output channel that a repair puts behind the layer, broadcastable to
+            the weight, or None; ``bias`` holds it already.
     """
 
     choice: Choice
@@ -77,6 +77,11 @@ class LayerNumbers:
     codes: Codes | None
     input: QParams | None
     gain: Tensor | None = None
+
+    @property
+    def computed(self) -> Tensor:
+        """The weight the layer computes with, ``gain`` included."""
+        return self.weight if self.gain is None else self.weight * self.gain
 
 
 def layer_numbers(
@@ -104,14 +109,12 @@ def _numbers(quantized: QuantizedModel, name: str, choice: Choice) -> LayerNumbe
                 where="export",
                 expected="corrections that a factor and a bias per channel can hold",
             )
-        gain = held.output.gain.reshape(-1)
-        bias = held.output.shift.reshape(-1) + (0.0 if bias is None else gain * bias)
+        factor = held.output.gain.reshape(-1)
+        bias = held.output.shift.reshape(-1) + (0.0 if bias is None else factor * bias)
+        transposed = bool(getattr(module, "transposed", False))
+        gain = factor.reshape((1, -1) if transposed else (-1, 1))
+        gain = gain.reshape(*gain.shape, *[1] * (weight.dim() - gain.dim()))
     codes = _codes(quantized, name, choice, module, weight)
-    if gain is not None:
-        rows = weight.reshape(len(gain), -1) if _channels_lead(module) else None
-        if rows is None:
-            raise UsageError(f"layer '{name}' is transposed and re-normalised", where="export")
-        weight = (rows * gain[:, None]).reshape(weight.shape)
     static = held.input.qparams if isinstance(held.input, StaticQuantizer) else None
     return LayerNumbers(choice, weight, bias, codes, static, gain)
 
@@ -129,10 +132,6 @@ def _codes(
     found = Codes(values, grid.scale, grid.zero_point, layout)
     away = float((found.decode() - weight).abs().max())
     return found if away <= CLOSE * float(weight.abs().max()) else None
-
-
-def _channels_lead(module: nn.Module) -> bool:
-    return not getattr(module, "transposed", False)
 
 
 def _sum(bias: Tensor | None, shift: Tensor | None) -> Tensor | None:

@@ -15,20 +15,33 @@ PROVIDERS = ["CPUExecutionProvider"]
 NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int64)": np.int64}
 
 
-def session_options(optimized: Path | None = None) -> ort.SessionOptions:
-    """Single-threaded options; ``optimized`` is where the optimised graph is saved."""
+BATCH_AXIS = "batch"
+
+
+def session_options(optimized: Path | None = None, batch: int | None = None) -> ort.SessionOptions:
+    """Single-threaded options.
+
+    Args:
+        optimized: where the optimised graph is saved.
+        batch: size of the axis named ``batch`` where a graph leaves it open: the runtime then
+            computes all shapes once.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
+    if batch is not None:
+        options.add_free_dimension_override_by_name(BATCH_AXIS, batch)
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
     return options
 
 
-def open_session(model: onnx.ModelProto, optimized: Path | None = None) -> ort.InferenceSession:
-    """Loads a model on the CPU provider."""
-    options = session_options(optimized)
+def open_session(
+    model: onnx.ModelProto, optimized: Path | None = None, batch: int | None = None
+) -> ort.InferenceSession:
+    """Loads a model on the CPU provider; see :func:`session_options`."""
+    options = session_options(optimized, batch)
     return ort.InferenceSession(model.SerializeToString(), options, providers=PROVIDERS)
 
 

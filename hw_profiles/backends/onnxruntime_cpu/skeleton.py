@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from hw_profiles.backends.onnxruntime_cpu.lower import OPSET
 from hw_profiles.backends.onnxruntime_cpu.models import INPUT, OUTPUT
+from hw_profiles.backends.onnxruntime_cpu.session import BATCH_AXIS
 from quant.errors import UsageError
 from quant.folding import fold_batch_norm
 from spaces.layers import LayerSpec
@@ -123,7 +124,7 @@ def export_skeleton(
 
 def _export(model: nn.Module, example: Tensor, dynamic_batch: bool) -> onnx.ModelProto:
     buffer = io.BytesIO()
-    axes = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}} if dynamic_batch else None
+    axes = {INPUT: {0: BATCH_AXIS}, OUTPUT: {0: BATCH_AXIS}} if dynamic_batch else None
     try:
         with _quiet(), torch.no_grad():
             torch.onnx.export(

@@ -32,6 +32,7 @@ from hw_profiles.backends.onnxruntime_cpu.skeleton import Skeleton, layer_name
 from spaces.choices import Choice
 from spaces.layers import LayerSpec
 
+
 class Parameters(Protocol):
     """Where the numbers of a lowered model come from."""
 
@@ -134,9 +135,16 @@ class _Lowering:
         product = f"{prefix}rows" if reshaped else target
         plain = replace(layer, fused_with="")
         weights = self.parameters.weights(layer.name, choice)
+        # On a coarse grid the steps of an integer bias are coarse too, and the few codes of the
+        # next layer multiply what they lose: such a bias is added in float.
+        apart = layer.op == "linear" and grid is not None and not grid.is_whole
+        bias, weights = weights.bias, replace(weights, bias=None) if apart else weights
+        end = f"{prefix}unbiased" if apart and bias is not None else product
         self.part.extend(
-            lower_layer(plain, kernel, weights, source, product, prefix=prefix, input_range=grid)
+            lower_layer(plain, kernel, weights, source, end, prefix=prefix, input_range=grid)
         )
+        if end != product and bias is not None:
+            self.part.node("Add", [end, self.part.constant(f"{prefix}bias", bias)], product)
         if reshaped:
             shape = np.array([-1, *layer.output_shape[1:]], np.int64)
             self.part.node(
