@@ -19,6 +19,7 @@ import yaml
 
 from hw_profiles import footprint
 from quant.errors import DataError
+from reports.exports import read_exports
 from reports.fronts import CostInfo, Front, cost_objective, positions, read_front, rebuild_front
 from reports.reading import is_torn, read_json, read_lines, read_table
 from search.latency_figures import Figures, figures
@@ -62,6 +63,7 @@ class ReportData:
         profile: the latency table used, or None.
         log: last lines of ``run.log``.
         notes: what is missing, torn or unfinished, in sentences.
+        exports: records of exported policies, see :mod:`reports.exports`.
     """
 
     path: str
@@ -78,6 +80,7 @@ class ReportData:
     profile: Mapping[str, Any] | None = None
     log: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    exports: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def name(self) -> str:
@@ -196,6 +199,7 @@ def load_run(path: Path | str) -> ReportData:
         profile=read_json(path / "profile.json"),
         log=read_lines(path / "run.log")[-LOG_LINES:],
         notes=tuple(notes),
+        exports=read_exports(path),
     )
 
 

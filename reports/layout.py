@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from reports.data import ReportData
+from reports.exports import exports_card
 from reports.failures import failures_card
 from reports.figure import Drawn
 from reports.html import Html, el, join, table_html
@@ -202,6 +203,12 @@ def latency_cards(data: ReportData, items: Sequence[Drawn]) -> Html:
     return join([plain_cards(data, items), kernels_card(data)])
 
 
+def deployed_cards(data: ReportData, items: Sequence[Drawn]) -> Html:
+    """The picture where files were timed, then every export."""
+    drawn = [item for item in items if item.figure is not None or item.error]
+    return join([plain_cards(data, drawn), exports_card(data)])
+
+
 def bits_cards(data: ReportData, items: Sequence[Drawn]) -> Html:
     """Heat maps with a choice of how layers are listed."""
     tools = el(
@@ -214,6 +221,7 @@ def bits_cards(data: ReportData, items: Sequence[Drawn]) -> Html:
 
 SPECIAL: dict[str, Layout] = {
     "bits": bits_cards,
+    "deployed": deployed_cards,
     "latency": latency_cards,
     "log": log_cards,
     "front": front_cards,

@@ -15,6 +15,7 @@ from reports.answer import (
     verdict,
 )
 from reports.data import ReportData
+from reports.exports import measured_claims
 from reports.fronts import cost_objective
 from reports.health import Finding, Level, check_health
 from reports.html import Html, el, join, table_html
@@ -64,11 +65,15 @@ def answer_section(data: ReportData) -> Html:
         "section",
         el("p", _kicker(data), class_="kicker"),
         *lead,
+        *(el("p", claim, class_="muted") for claim in measured_claims(data)[:MOST_CLAIMS]),
         cost_switch(data.costs),
         *cards,
         class_="answer",
         id="answer",
     )
+
+
+MOST_CLAIMS = 1
 
 
 def cost_switch(costs: Sequence[str]) -> Html | None:

@@ -1,8 +1,8 @@
 """An exported file judged in its runtime: the same samples, the same statistics, real time.
 
 Two simulations stand beside it. The *searched* one is what the study scored. The *device* one
-also rounds behind convolutions, as the runtime's kernels do; what differs from that is the
-translation's own doing.
+also rounds biases and the outputs of convolutions, as the runtime's kernels do; what differs from
+that is the translation's own doing.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def summary(record: Mapping[str, Any]) -> Sequence[str]:
         other = record["against_device_simulation"]
         lines.append(
             f"          {100 * other['agreement']:.2f} % the same as the simulation that also "
-            "rounds behind convolutions, as the runtime does"
+            "rounds biases and outputs as integer kernels do"
         )
     if record.get("predicted_bytes"):
         lines.append(

@@ -111,6 +111,14 @@ class TrueParameters:
             return first
         return uint8_grid(self.outputs[layer], nonnegative=False)
 
+    def bias_error(self, layer: str, kernel: Choice) -> Tensor:
+        """What rounding the bias of a static int8 layer adds to it, ``[out]``."""
+        weights = self.weights(layer, kernel)
+        assert weights.scale is not None
+        bias = np.zeros(len(weights.scale)) if weights.bias is None else weights.bias
+        step = weights.scale.astype(np.float64) * self.input_grid(layer).scale
+        return torch.from_numpy((np.rint(bias / step) * step - bias).astype(np.float32))
+
     def rounded_input(self, layer: str) -> Range | None:
         """Grid of static inputs of layers that compute in float."""
         has_kernel = kernel_of(self.kernels[layer]) is not Kernel.FLOAT
@@ -177,32 +185,48 @@ class Deployable:
     parameters: TrueParameters
 
     def round_outputs(self, quantized: QuantizedModel) -> None:
-        """Gives a model with this policy applied the grids the runtime puts behind convolutions.
+        """Gives a model with this policy applied what integer kernels round besides.
 
-        What then still differs from the runtime is the order of sums and ties of roundings.
+        That is biases, to steps of input scale times weight scale, and the outputs of
+        convolutions. What then still differs is the order of sums and ties of roundings.
         """
-        for name, choice in self.parameters.kernels.items():
-            static = kernel_of(choice) is Kernel.INT8_STATIC
-            if static and self.parameters.skeleton.layers[name].op != "linear":
-                held = quantized.attachment.held(name)
-                rounding = GridRounding(self.parameters.output_grid(name), held.output)
-                quantized.attachment.set_output(name, rounding)
+        parameters = self.parameters
+        for name, kernel in parameters.kernels.items():
+            if kernel_of(kernel) is not Kernel.INT8_STATIC:
+                continue
+            spec = parameters.skeleton.layers[name]
+            grid = None if spec.op == "linear" else parameters.output_grid(name)
+            shift = parameters.bias_error(name, kernel)
+            if grid is None:
+                shift = shift if parameters.input_grid(name).is_whole else 0 * shift
+            else:
+                shift = shift.reshape(-1, *[1] * (len(spec.output_shape) - 2))
+            held = quantized.attachment.held(name)
+            quantized.attachment.set_output(name, DeviceOutput(shift, grid, held.output))
 
 
 @dataclass(frozen=True)
-class GridRounding:
-    """Rounds a tensor to a runtime's grid, after whatever else is done to it."""
+class DeviceOutput:
+    """What an integer kernel makes of a layer's output.
 
-    grid: Range
+    Attributes:
+        shift: rounding error of the bias, broadcastable to the output.
+        grid: what the output is rounded to, None where it stays float.
+        before: correction of a repair, done first.
+    """
+
+    shift: Tensor
+    grid: Range | None
     before: Quantizer | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The tensor on the grid, same shape."""
-        x = x if self.before is None else self.before(x)
-        steps = (x / self.grid.scale).round_() + self.grid.zero_point
-        return (steps.clamp_(self.grid.low, self.grid.high) - self.grid.zero_point).mul_(
-            self.grid.scale
-        )
+        """The output as the kernel hands it on, same shape."""
+        x = (x if self.before is None else self.before(x)) + self.shift
+        if self.grid is None:
+            return x
+        zero = self.grid.zero_point
+        steps = (x / self.grid.scale).round_().add_(zero).clamp_(self.grid.low, self.grid.high)
+        return steps.sub_(zero).mul_(self.grid.scale)
 
 
 def build_graph(
