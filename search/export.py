@@ -11,9 +11,10 @@ from quant.errors import BitfrontError, UsageError, unknown
 HELP = """bitfront-export run=RUN policy=POLICY [format=FORMAT] [out=FOLDER] [coded=true]
 
 run      directory of a finished run
-policy   knee, accurate, smallest or fastest (picks of the report); an id or its beginning; the tag
-         of a baseline (fp32, w8a8); smallest_within:0.5pt or fastest_within:0.5pt (cheapest whose
-         search-split accuracy is at most half a point below float); front (all of them)
+policy   one, or several with commas: knee, accurate, smallest or fastest (picks of the report);
+         an id or its beginning; the tag of a baseline (fp32, w8a8); smallest_within:0.5pt or
+         fastest_within:0.5pt (cheapest whose search-split accuracy is at most half a point below
+         float); front (all of them)
 format   onnx      static int8 and 8/4/2-bit weights for ONNX Runtime (default)
          openvino  the same for OpenVINO
          torch     packed integers as safetensors, any format
@@ -28,6 +29,7 @@ Examples
   bitfront-export run=runs/demo policy=knee
   bitfront-export run=runs/demo policy=fastest_within:0.5pt
   bitfront-export run=runs/demo policy=knee format=torch coded=true
+  bitfront-export run=runs/demo policy=fp32,w8a8,knee    # timed in one session
   bitfront-export run=runs/demo policy=front
 """
 KEYS = ("run", "policy", "format", "out", "coded")
@@ -80,7 +82,9 @@ def _run(found: dict[str, str], command: str) -> None:
     run = open_run(Path(found["run"]))
     out = Path(found["out"]) if "out" in found else None
     options = Options(kind, out, found.get("coded") == "true", command)
-    records = export(run, run.choose(found["policy"]), options)
+    words = [word for word in found["policy"].split(",") if word]
+    names = dict.fromkeys(name for word in words for name in run.choose(word))
+    records = export(run, list(names), options)
     for record in records:
         roles = f"  {', '.join(record['roles'])}" if record["roles"] else ""
         place = (out or run.path / "exports") / f"{record['policy_id']}-{kind}"

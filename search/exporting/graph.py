@@ -76,7 +76,7 @@ class TrueParameters:
         if family is not Kernel.NBITS:
             # The bias is rounded to steps of input scale x weight scale: codes of few bits are
             # spread over all eight, so that those steps stay small.
-            spread = int(np.iinfo(np.int8).max // max(int(codes.values.abs().max()), 1))
+            spread = max(1, np.iinfo(np.int8).max // max(int(codes.values.abs().max()), 1))
             values = (_array(codes.values) * spread).astype(np.int8)
             return Weights(values, bias, _array(scale[:, 0] / spread), bits=8)
         spec, bits = self.skeleton.layers[layer], kernel.weight.bits
@@ -256,7 +256,36 @@ def build_graph(
     skeleton = export_skeleton(quantized.module, layers, example, dynamic_batch=True)
     kernels = {spec.name: runs_as(spec, choices[spec.name]) for spec in layers}
     parameters = TrueParameters(skeleton, numbers, kernels, outputs)
-    return Deployable(lower_model(skeleton, kernels, parameters), parameters)
+    return Deployable(compact(lower_model(skeleton, kernels, parameters)), parameters)
+
+
+def compact(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph with short names; of small models, names are half the file.
+
+    Inputs, outputs and nodes that belong to no layer's kernel keep a meaning: the graph's ends
+    their names, nodes none at all.
+    """
+    graph = model.graph
+    if any(attribute.HasField("g") for node in graph.node for attribute in node.attribute):
+        return model  # bodies of loops and conditions name tensors of the outer graph
+    ends = {value.name for value in (*graph.input, *graph.output)}
+    short: dict[str, str] = {}
+
+    def renamed(name: str) -> str:
+        if not name or name in ends:
+            return name
+        return short.setdefault(name, f"t{len(short)}")
+
+    for node in graph.node:
+        node.input[:] = [renamed(name) for name in node.input]
+        node.output[:] = [renamed(name) for name in node.output]
+        node.ClearField("name")
+        node.ClearField("doc_string")
+    for item in graph.initializer:
+        item.name = renamed(item.name)
+        item.ClearField("doc_string")
+    graph.ClearField("value_info")
+    return model
 
 
 def output_grids(

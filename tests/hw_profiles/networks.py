@@ -84,6 +84,9 @@ class TrueParameters:
         output = self.seen[layer][1]
         return grid(output.clamp(min=0) if layer.startswith("stem") else output)
 
+    def rounded_input(self, layer):
+        return None
+
 
 def grid(tensor):
     """Affine uint8 grid over a tensor's range, zero included."""

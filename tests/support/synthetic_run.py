@@ -91,6 +91,7 @@ def write_run(path, recipe=Recipe()):
         _write_policies(path, space, front)
         if recipe.measured:
             _write_latency_check(path, front, recipe)
+            _write_export(path, front)
     return path
 
 
@@ -436,6 +437,39 @@ def _write_latency_check(path, front, recipe):
             }
         )
     files.write_table(path / "latency_check.parquet", pd.DataFrame(rows))
+
+
+def _write_export(path, front):
+    """The knee as an exported file, timed beside the baselines."""
+    pick = next(p["policy_id"] for p in front["picks"] if p["role"] == "knee")
+    entry = front["policies"][pick]
+    test = entry.get("test", entry)
+
+    def timed(ms):
+        return {"measured_ms": ms, "low_ms": 0.99 * ms, "high_ms": 1.01 * ms}
+
+    folder = path / "exports" / f"{pick}-onnx"
+    folder.mkdir(parents=True)
+    files.write_json(
+        folder / "export.json",
+        {
+            "policy_id": pick,
+            "format": "onnx",
+            "runtime": "onnxruntime 1.0",
+            "n": 600,
+            "deployed": {**test, "accuracy_low": 0.9, "accuracy_high": 0.99},
+            "simulated": test,
+            "agreement": 0.9983,
+            "files": {"model.onnx": 120_000},
+            "predicted_bytes": 110_000,
+            "predicted": {"latency_ms": 0.2},
+            "latency": {
+                **timed(0.21),
+                "noise": 0.01,
+                "references": {"fp32": timed(0.4), "w8a8": timed(0.21)},
+            },
+        },
+    )
 
 
 def manifest(recipe):
