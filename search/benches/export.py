@@ -2,7 +2,8 @@
 
 Float32, uniform int8 and mixed policies drawn by seed are exported by the same code as
 ``bitfront-export``, answer the whole test split in ONNX Runtime and are timed. Two simulations
-are compared: the searched one, and the one with the roundings that integer kernels add.
+are compared: the searched one, and the one with the roundings that integer kernels add. The
+integer-only reference (suite ``integer``) follows.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from search.api import compose_plain
+from search.benches import integer
 from search.benches.base import Figure, figure
 from search.exporting.run import Run
 from search.exporting.write import Options, export
@@ -41,6 +43,7 @@ def run(config: Mapping[str, Any]) -> Iterator[Figure]:
     try:
         for task, space in cases:
             yield from _case(task, space)
+        yield from integer.run(config)
     finally:
         torch.set_num_threads(threads)
 

@@ -29,7 +29,7 @@ from quant.calibration import StreamingHistogram
 from quant.errors import UsageError
 from quant.formats import Format, Granularity, Scheme, Timing, parse_format
 from quant.model import QuantizedModel
-from search.exporting.numbers import LayerNumbers, layer_numbers
+from quant.numbers import LayerNumbers, layer_numbers
 from spaces.choices import Choice
 from spaces.layers import LayerSpec
 
@@ -65,7 +65,7 @@ class TrueParameters:
         codes = found.codes
         if codes is None:
             raise UsageError(
-                f"layer '{layer}' has no integer codes in {found.choice.text}",
+                f"layer '{layer}' has no integer codes in {found.choice.weight}",
                 where="export",
                 expected="a uniform format, its weights on its own grid",
                 fix="export with format=torch, or search without the repair of several layers",

@@ -24,9 +24,9 @@ from quant.errors import DataError
 from quant.folding import fold_batch_norm
 from quant.formats import FLOAT32, Timing, parse_format
 from quant.model import QuantizedModel
+from quant.numbers import LayerNumbers, layer_numbers
 from quant.stored import StoredWeight, load, store
 from quant.weights import Rounder
-from search.exporting.numbers import LayerNumbers, layer_numbers
 from spaces.choices import Choice
 
 META = "bitfront"
@@ -76,7 +76,7 @@ def pack_state(
         if found.gain is not None:
             held["gain"] = found.gain.float().contiguous()
         tensors |= {f"{name}{BETWEEN}{key}": tensor for key, tensor in held.items()}
-        layers[name] = {**stored.meta, "choice": found.choice.text, **_input(found)}
+        layers[name] = {**stored.meta, "choice": choices[name].text, **_input(found)}
     quantized.float_()
     tensors |= _rest(quantized, numbers)
     return PackedState(tensors, {"policy_id": policy_id, "layers": layers})

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from quant.activations import StaticQuantizer
 from quant.affine import QParams
+from quant.choice import LayerChoice
 from quant.errors import UsageError
 from quant.formats import Granularity
 from quant.model import QuantizedModel
 from quant.ptq.reestimate import ChannelAffine
 from quant.slices import SliceLayout
 from quant.weights import WeightQuantizer
-from spaces.choices import Choice
 
 CLOSE = 1e-5
 
@@ -71,7 +71,7 @@ class LayerNumbers:
             the weight, or None; ``bias`` holds it already.
     """
 
-    choice: Choice
+    choice: LayerChoice
     weight: Tensor
     bias: Tensor | None
     codes: Codes | None
@@ -85,7 +85,7 @@ class LayerNumbers:
 
 
 def layer_numbers(
-    quantized: QuantizedModel, choices: Mapping[str, Choice]
+    quantized: QuantizedModel, choices: Mapping[str, LayerChoice]
 ) -> dict[str, LayerNumbers]:
     """Numbers of every layer of a model to which ``choices`` were just applied.
 
@@ -96,7 +96,7 @@ def layer_numbers(
         return {name: _numbers(quantized, name, choice) for name, choice in choices.items()}
 
 
-def _numbers(quantized: QuantizedModel, name: str, choice: Choice) -> LayerNumbers:
+def _numbers(quantized: QuantizedModel, name: str, choice: LayerChoice) -> LayerNumbers:
     module = quantized.module.get_submodule(name)
     held = quantized.attachment.held(name)
     weight = torch.as_tensor(module.weight).detach()
@@ -120,7 +120,7 @@ def _numbers(quantized: QuantizedModel, name: str, choice: Choice) -> LayerNumbe
 
 
 def _codes(
-    quantized: QuantizedModel, name: str, choice: Choice, module: nn.Module, weight: Tensor
+    quantized: QuantizedModel, name: str, choice: LayerChoice, module: nn.Module, weight: Tensor
 ) -> Codes | None:
     fmt = choice.weight
     if fmt.kind != "int" or "split" in choice.method.split("+"):
