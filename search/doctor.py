@@ -18,7 +18,16 @@ MIN_PYTHON = (3, 11)
 MIN_MEMORY_GIB, MIN_DISK_GIB = 4.0, 2.0
 NEEDED = (
     *("torch", "numpy", "ray", "optuna", "pulp", "highspy", "hydra-core", "omegaconf"),
-    *("pandas", "pyarrow", "plotly", "onnx", "onnxruntime", "scikit-learn", "safetensors"),
+    *(
+        "pandas",
+        "pyarrow",
+        "plotly",
+        "onnx",
+        "onnxruntime",
+        "scikit-learn",
+        "safetensors",
+        "gymnasium",
+    ),
 )
 
 

@@ -11,7 +11,8 @@ Settings of this suite, next to those of bitfront-search:
 * ``family=token|conv|all``: tabulated nets; constants were chosen on ``conv``;
 * ``table=PATH``: a table from outside instead (layout in docs/strategies.md);
 * ``strategies=[a,b]``: names in conf/strategy, all by default;
-* ``seeds=[0,1,...]``.
+* ``seeds=[0,1,...]``;
+* ``marks=[20,40,80]``: numbers of true evaluations that are quoted.
 """
 
 from __future__ import annotations
@@ -39,9 +40,26 @@ MARKS = (20, 40, 80)
 EQUIVALENTS = 60.0
 SHARE_BAR, UNION_BAR = 0.94, 0.97
 FAVOURITE = "lss"
+SHARE_BARS = {(FAVOURITE, 40): SHARE_BAR, ("rl", 80): 0.93}
 FAMILIES = ("token", "conv", "all")
 SEEDS, TASK_SEEDS = 10, 3
 TASK_MARKS = (20, 40)
+
+
+@dataclass(frozen=True)
+class Lead:
+    """A strategy that is to be ahead of others (of all when empty) at some marks."""
+
+    strategy: str
+    marks: tuple[int, ...]
+    over: tuple[str, ...] = ()
+
+
+LEADS = (
+    Lead(FAVOURITE, (40, 80)),
+    Lead("rl", (80,), ("haq", "random")),
+    Lead("haq", (320,), ("random",)),
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,7 @@ class Options:
     strategies: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     task: bool = False
+    marks: tuple[int, ...] = MARKS
 
 
 def read(overrides: Sequence[str]) -> Mapping[str, Any]:
@@ -65,7 +84,13 @@ def read(overrides: Sequence[str]) -> Mapping[str, Any]:
 
     from search.api import compose_plain
 
-    own: dict[str, Any] = {"family": "token", "table": "", "strategies": [], "seeds": []}
+    own: dict[str, Any] = {
+        "family": "token",
+        "table": "",
+        "strategies": [],
+        "seeds": [],
+        "marks": [],
+    }
     rest = []
     for word in overrides:
         key, _, value = word.partition("=")
@@ -81,6 +106,8 @@ def read(overrides: Sequence[str]) -> Mapping[str, Any]:
         raise unknown("family", str(own["family"]), FAMILIES, where="family")
     if not all(isinstance(seed, int) for seed in own["seeds"]):
         raise UsageError("seeds are not all integers", where="seeds", expected="seeds=[0,1,2]")
+    if not all(isinstance(mark, int) and mark > 0 for mark in own["marks"]):
+        raise UsageError("marks are not all positive integers", where="marks")
     chosen = tuple(own["strategies"]) or known
     task = any(word.startswith("task=") for word in rest)
     seeds = tuple(own["seeds"]) or tuple(range(TASK_SEEDS if task else SEEDS))
@@ -88,7 +115,8 @@ def read(overrides: Sequence[str]) -> Mapping[str, Any]:
     config = compose_plain(
         [*rest, f"strategy=[{','.join(chosen)}]", f"score=[{','.join(scores)}]"]
     )
-    options = Options(str(own["family"]), str(own["table"]), chosen, seeds, task)
+    marks = tuple(own["marks"]) or MARKS
+    options = Options(str(own["family"]), str(own["table"]), chosen, seeds, task, marks)
     return {**config, "bench": options}
 
 
@@ -112,13 +140,15 @@ def run(config: Mapping[str, Any]) -> Iterator[Figure]:
         return
     runs: list[Run] = []
     for table in _tables(options):
-        for done in _runs(TableArena(table), config, options, max(MARKS)):
+        for done in _runs(TableArena(table), config, options, max(options.marks)):
             runs.append(done)
-            yield from _of_run(done)
-        yield from _medians(table.name, [r for r in runs if r.space == table.name])
+            yield from _of_run(done, options)
+        yield from _medians(table.name, [r for r in runs if r.space == table.name], options)
     if len({r.space for r in runs}) > 1:
-        yield from _medians(options.family, runs, bars=True)
-    yield from _leads(options.family if not options.table else runs[0].space, runs)
+        yield from _medians(options.family, runs, options, bars=True)
+    space = options.family if not options.table else runs[0].space
+    for ahead in LEADS:
+        yield from _leads(space, runs, ahead, options)
 
 
 def _tables(options: Options) -> Iterator[Table]:
@@ -150,33 +180,37 @@ def _strategy(name: str, config: Mapping[str, Any]) -> Strategy:
     return build_strategy(name, config["strategy"][name], tuple(config.get("plugins", ())))
 
 
-def _of_run(done: Run) -> Iterator[Figure]:
-    for mark in MARKS:
+def _of_run(done: Run, options: Options) -> Iterator[Figure]:
+    for mark in options.marks:
         case = f"{done.space}/{done.strategy}@{mark}/seed{done.seed}"
         yield _share(case, [done.share(mark)])
 
 
-def _medians(space: str, runs: Sequence[Run], *, bars: bool = False) -> Iterator[Figure]:
+def _medians(
+    space: str, runs: Sequence[Run], options: Options, *, bars: bool = False
+) -> Iterator[Figure]:
     for name, own in _by_strategy(runs).items():
-        bar = SHARE_BAR if bars and name == FAVOURITE else None
-        for mark in MARKS:
+        for mark in options.marks:
             values = [r.share(mark) for r in own]
-            yield _share(f"{space}/{name}@{mark}", values, bar if mark == 40 else None)
+            bar = SHARE_BARS.get((name, mark)) if bars else None
+            yield _share(f"{space}/{name}@{mark}", values, bar)
         counted = [r.share_at(EQUIVALENTS) for r in own]
         case = f"{space}/{name}@{EQUIVALENTS:g}eq"
-        yield _share(case, counted, bar)
+        yield _share(case, counted, SHARE_BAR if bars and name == FAVOURITE else None)
         seconds = [r.seconds for r in own]
-        yield figure(SUITE, f"{space}/{name}@{max(MARKS)}", "own_seconds", seconds, "s")
+        yield figure(SUITE, f"{space}/{name}@{max(options.marks)}", "own_seconds", seconds, "s")
 
 
-def _leads(space: str, runs: Sequence[Run]) -> Iterator[Figure]:
-    """How far the favourite is ahead of each other strategy, run by run of equal seeds."""
+def _leads(space: str, runs: Sequence[Run], lead: Lead, options: Options) -> Iterator[Figure]:
+    """How far one strategy is ahead of others, run by run of equal seeds."""
     grouped = _by_strategy(runs)
-    own = grouped.pop(FAVOURITE, [])
+    own = grouped.pop(lead.strategy, [])
     for name, others in grouped.items():
-        for mark in (40, 80) if own else ():
+        if not own or (lead.over and name not in lead.over):
+            continue
+        for mark in sorted(set(lead.marks) & set(options.marks)):
             apart = [a.share(mark) - b.share(mark) for a, b in zip(own, others, strict=True)]
-            case = f"{space}/{FAVOURITE}-over-{name}@{mark}"
+            case = f"{space}/{lead.strategy}-over-{name}@{mark}"
             yield figure(SUITE, case, "lead", apart, "share", bar=0.0, better="higher")
 
 

@@ -141,6 +141,10 @@ class Candidates:
         self._losses.append(float("nan") if np.isnan(loss) else float(self.log(loss)))
         return self._on_front(len(self._rows) - 1)
 
+    def is_told(self, row: int) -> bool:
+        """Whether a pool row was evaluated."""
+        return row in self._rows
+
     def expected(self, codes: Codes) -> Floats:
         """Log-loss of any policies, corrected by what was learnt, ``float[P]``."""
         predicted, opinion = self.predict(codes)

@@ -1,0 +1,1 @@
+"""Bit-width search as a sequential decision problem: environment, agents and their training."""
