@@ -33,6 +33,8 @@ Floats = npt.NDArray[np.float64]
 
 GRID = 64
 """Budgets per cost at which the agent's likeliest policy becomes a candidate."""
+KEPT = 4
+"""Policies kept of a training for each of as many parts of the cost's range."""
 
 
 class RlStrategy(Strategy):
@@ -119,7 +121,9 @@ class RlStrategy(Strategy):
         return {"steps": self._agent.steps, "curve": [round(value, 6) for value in self._curve]}
 
     def _train(self, steps: int) -> None:
+        self._played: list[tuple[Codes, Floats]] = []
         self._curve += self._agent.train(self._returns, steps, self._potential())
+        self._add_best()
         for index in range(len(self._problem.metrics)):
             low, high = self._problem.range[index]
             metric = np.full(GRID, index)
@@ -132,7 +136,27 @@ class RlStrategy(Strategy):
         """Minus the expected log-loss, in units of the front's spread."""
         del metric
         unique, place = np.unique(codes, axis=0, return_inverse=True)
-        return -self._candidates.expected(unique)[place.reshape(-1)] / self._unit
+        expected = self._candidates.expected(unique)
+        self._played.append((unique, expected))
+        return -expected[place.reshape(-1)] / self._unit
+
+    def _add_best(self) -> None:
+        """The episodes of a training become candidates: the best few of every cost."""
+        if not self._played:
+            return
+        codes, place = np.unique(
+            np.concatenate([c for c, _ in self._played]), axis=0, return_index=True
+        )
+        expected = np.concatenate([loss for _, loss in self._played])[place]
+        costs = self.context.costs.costs(codes)
+        for index, metric in enumerate(self._problem.metrics):
+            low, high = self._problem.range[index]
+            share = (costs[metric] - low) / max(high - low, 1e-300)
+            places = np.clip((share * GRID).astype(int), 0, GRID - 1)
+            order = np.lexsort((expected, places))
+            first = np.searchsorted(places[order], places[order])
+            best = order[np.arange(len(order)) - first < KEPT]
+            self._candidates.add(codes[best])
 
     def _potential(self) -> Shaping | None:
         if not self._shaped:
