@@ -23,6 +23,7 @@ Examples
   bitfront-bench ptq task=digits_resnet         # what each repair gains over plain rounding
   bitfront-bench calibration                    # all formats against one: time, passes, memory
   bitfront-bench latency                        # predicted against measured latency, five networks
+  bitfront-bench dnas                           # a step of differentiable search against training
   bitfront-bench export                         # exported files and integers against simulations
   bitfront-bench strategies                     # strategies against the true optimum
   bitfront-bench strategies task=digits_resnet space=w2348_a48

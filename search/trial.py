@@ -137,7 +137,11 @@ def run_trial(
             if key not in state.asked:
                 state.asked.add(key)
                 if known is None or key not in known:
-                    line = _line(name, context.space, policy, result, state, spent, started, tags)
+                    own = strategy.work()
+                    done = Counters(
+                        spent.true, spent.surrogate + own.surrogate, spent.forward + own.forward
+                    )
+                    line = _line(name, context.space, policy, result, state, done, started, tags)
                     journal.append(line)
                     if on_line:
                         on_line(line)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from hw_profiles.cost import CostModel
+from quant.method import Method
 from quant.sensitivity.base import ScoreContext, ScoreTable
 from search.evaluate import Evaluator
 from search.fronts import reference_for
@@ -24,8 +26,9 @@ from search.pareto import hypervolume
 from search.plan import load_task
 from search.records import JournalLine, Result
 from search.settings import Settings
-from search.strategies.base import SearchContext, Strategy
-from search.tabulated.build import cost_table
+from search.strategies.base import SearchContext, Strategy, Trainable
+from search.tabulated.build import cost_table, tables
+from search.tabulated.nets import tabulated_task
 from search.tabulated.scores import has_score, score
 from search.tabulated.table import Table, TableCosts, reference_point
 from search.targets import build
@@ -56,6 +59,11 @@ class Arena(ABC):
     costs: CostModel
     reference: Floats
     judge: Judge
+
+    @property
+    def trainable(self) -> Callable[[], Trainable] | None:
+        """Gives the model of the space, None where there is only a table."""
+        return None
 
     @abstractmethod
     def has(self, kind: str) -> bool:
@@ -89,6 +97,7 @@ class Run:
         arena: where it ran.
         work: evaluation-equivalents spent before the first evaluation.
         seconds: the strategy's own time, evaluations not counted.
+        own_work: evaluation-equivalents of its own before each evaluation, ``float[n]``.
     """
 
     space: str
@@ -98,14 +107,16 @@ class Run:
     arena: Arena
     work: float
     seconds: float
+    own_work: Floats
 
     def share(self, evaluations: int) -> float:
         """Share 0..1 of the optimal hypervolume after so many true evaluations."""
         return self.arena.volume(self.points[:evaluations]) / self.arena.optimum
 
     def share_at(self, equivalents: float) -> float:
-        """The same after so many evaluation-equivalents, scores counted."""
-        return self.share(max(0, int(equivalents - self.work)))
+        """The same after so many evaluation-equivalents, scores and training counted."""
+        spent = self.work + self.own_work + np.arange(1, len(self.own_work) + 1)
+        return self.share(int((spent <= equivalents).sum()))
 
 
 def replay(name: str, strategy: Strategy, arena: Arena, seed: int, evaluations: int) -> Run:
@@ -120,6 +131,7 @@ def replay(name: str, strategy: Strategy, arena: Arena, seed: int, evaluations: 
         constraints=(),
         rng=trial_rng(name, seed),
         evaluations=evaluations,
+        trainable=arena.trainable,
     )
     lines: list[JournalLine] = []
     begun = time.thread_time()
@@ -135,7 +147,8 @@ def replay(name: str, strategy: Strategy, arena: Arena, seed: int, evaluations: 
     codes = np.array([line.codes for line in lines]).reshape(len(lines), -1)
     cost = arena.costs.costs(codes)[arena.costs.metrics[0]] if len(lines) else np.empty(0)
     points = np.stack([np.array([line.result.ce for line in lines]), cost], axis=1)
-    return Run(arena.name, name, seed, points, arena, arena.work(kinds), seconds)
+    own = np.array([line.counters.forward for line in lines])
+    return Run(arena.name, name, seed, points, arena, arena.work(kinds), seconds, own)
 
 
 class TableArena(Arena):
@@ -151,6 +164,12 @@ class TableArena(Arena):
         """See :class:`Arena`."""
         return self._table.optimum
 
+    @property
+    def trainable(self) -> Callable[[], Trainable] | None:
+        """The net the table was made of, where it is one of the shipped ones."""
+        known = tables().get(self.name)
+        return None if known is None else partial(_tabulated_model, known[0], self.space)
+
     def has(self, kind: str) -> bool:
         """See :class:`Arena`."""
         return has_score(self._table, kind)
@@ -163,6 +182,13 @@ class TableArena(Arena):
     def work(self, kinds: Sequence[str]) -> float:
         """See :class:`Arena`."""
         return sum(score(self._table, kind, None).forward_equivalents for kind in kinds)
+
+
+def _tabulated_model(net: str, space: SearchSpace) -> Trainable:
+    task = tabulated_task(net)
+    evaluator = Evaluator(task, space, Method())
+    calibration = task.calibration
+    return Trainable(evaluator.quantized, calibration.inputs, calibration.labels, task.search.n)
 
 
 class Remembering:
@@ -210,6 +236,13 @@ class TaskArena(Arena):
         guess = reference_for(space, self.costs, metric, "ce", float_ce, evaluator.task.classes)
         self.references = {"union_share": self.reference, "union_share_guess": guess.point}
         self._tables: dict[str, ScoreTable] = {}
+
+    @property
+    def trainable(self) -> Callable[[], Trainable] | None:
+        """The task's model."""
+        task, quantized = self._evaluator.task, self._evaluator.quantized
+        calibration = task.calibration
+        return lambda: Trainable(quantized, calibration.inputs, calibration.labels, task.search.n)
 
     @staticmethod
     def of(config: Mapping[str, Any]) -> TaskArena:

@@ -37,9 +37,10 @@ from search.tabulated.table import Table
 
 SUITE = "strategies"
 MARKS = (20, 40, 80)
-EQUIVALENTS = 60.0
+EQUIVALENTS = (60, 320)
 SHARE_BAR, UNION_BAR = 0.94, 0.97
 FAVOURITE = "lss"
+EQUIVALENT_BARS = {(FAVOURITE, 60): SHARE_BAR, ("dnas", 320): 0.90}
 SHARE_BARS = {(FAVOURITE, 40): SHARE_BAR, ("rl", 80): 0.93}
 FAMILIES = ("token", "conv", "all")
 SEEDS, TASK_SEEDS = 10, 3
@@ -168,6 +169,8 @@ def _runs(
         strategy = _strategy(name, config)
         if not all(arena.has(kind) for kind in strategy.needs()):
             continue
+        if strategy.needs_model and arena.trainable is None:
+            continue
         try:
             strategy.check(arena.space)
         except UsageError:
@@ -194,9 +197,10 @@ def _medians(
             values = [r.share(mark) for r in own]
             bar = SHARE_BARS.get((name, mark)) if bars else None
             yield _share(f"{space}/{name}@{mark}", values, bar)
-        counted = [r.share_at(EQUIVALENTS) for r in own]
-        case = f"{space}/{name}@{EQUIVALENTS:g}eq"
-        yield _share(case, counted, SHARE_BAR if bars and name == FAVOURITE else None)
+        for equivalents in EQUIVALENTS:
+            counted = [r.share_at(equivalents) for r in own]
+            bar = EQUIVALENT_BARS.get((name, equivalents)) if bars else None
+            yield _share(f"{space}/{name}@{equivalents}eq", counted, bar)
         seconds = [r.seconds for r in own]
         yield figure(SUITE, f"{space}/{name}@{max(options.marks)}", "own_seconds", seconds, "s")
 

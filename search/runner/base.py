@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from search.evaluate import Evaluator
 from search.journal import JournalWriter
 from search.plan import build_strategy
 from search.records import Counters, read_journals
-from search.strategies.base import SearchContext, Strategy
+from search.strategies.base import SearchContext, Strategy, Trainable
 from search.strategies.baselines import BaselineStrategy
 from search.tasks.base import Task
 from search.tasks.shipping import unpack
@@ -142,6 +143,7 @@ def _run(job: Job, shared: Shared, arrays: Mapping[str, np.ndarray], stop: Any) 
         constraints=shared.constraints,
         rng=trial_rng(job.strategy, job.seed),
         evaluations=budget.evaluations,
+        trainable=partial(_trainable, evaluator),
     )
     known = {
         line.result.quality_key: line.result
@@ -163,6 +165,13 @@ def _run(job: Job, shared: Shared, arrays: Mapping[str, np.ndarray], stop: Any) 
             tags=tags,
             stop=stop,
         )
+
+
+def _trainable(evaluator: Evaluator) -> Trainable:
+    calibration = evaluator.task.calibration
+    return Trainable(
+        evaluator.quantized, calibration.inputs, calibration.labels, evaluator.task.search.n
+    )
 
 
 def _score_work(scores: Mapping[str, ScoreTable], task: Task) -> float:

@@ -19,9 +19,9 @@ the journal until it reaches new ground.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +34,43 @@ from spaces.constraints import Constraint, feasible_mask
 from spaces.policy import Policy
 from spaces.space import SearchSpace
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from quant.model import QuantizedModel
+
 Codes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """The model itself, for strategies that learn through it.
+
+    Attributes:
+        quantized: calibrated; a strategy takes off what it put on.
+        inputs: of the calibration split, ``[n, ...]``.
+        labels: class indices ``[n]``.
+        evaluation_samples: samples of one true evaluation; passes are counted in these.
+    """
+
+    quantized: QuantizedModel
+    inputs: Tensor
+    labels: Tensor
+    evaluation_samples: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a strategy spent besides true evaluations.
+
+    Attributes:
+        surrogate: policies predicted.
+        forward: evaluation-equivalents of passes through the model; a backward counts 2.
+    """
+
+    surrogate: int = 0
+    forward: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +86,7 @@ class SearchContext:
         constraints: hard limits on costs.
         rng: the trial's own generator.
         evaluations: how many true evaluations the budget allows.
+        trainable: gives the model, None where there is none.
     """
 
     space: SearchSpace
@@ -61,6 +97,7 @@ class SearchContext:
     constraints: tuple[Constraint, ...]
     rng: np.random.Generator
     evaluations: int
+    trainable: Callable[[], Trainable] | None = None
 
     def feasible(self, codes: Codes) -> npt.NDArray[np.bool_]:
         """Which of ``int[P, groups]`` satisfy every constraint, ``bool[P]``."""
@@ -75,6 +112,12 @@ class Strategy(ABC):
     """Base of all strategies; see the module docstring for the protocol."""
 
     context: SearchContext
+    needs_model = False
+    """Whether it learns through the model itself, see :class:`Trainable`."""
+
+    def work(self) -> Work:
+        """What was spent so far; counted with the trial's evaluations, not against them."""
+        return Work()
 
     def needs(self) -> frozenset[str]:
         """Score kinds this strategy reads from its context."""

@@ -1,0 +1,1 @@
+"""Quantizers with parameters of their own that training moves."""

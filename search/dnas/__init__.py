@@ -1,0 +1,1 @@
+"""Differentiable architecture search over bit-widths: relaxations, mixtures, budgets, training."""
