@@ -54,7 +54,7 @@ class LogProduct(Penalty):
 
 
 class Barrier(Penalty):
-    """``L - mu log(-c)`` within the budget, a straight line of the same slope beyond it."""
+    """``L - mu log(-c)`` within the budget, less a margin; a parabola of the same slope beyond."""
 
     def __init__(self, mu: float = 0.05, margin: float = 0.02) -> None:
         self.mu, self.margin = mu, margin
@@ -62,8 +62,8 @@ class Barrier(Penalty):
     def __call__(self, loss: Tensor, excess: Tensor) -> Tensor:
         """See the class."""
         inside = -self.mu * torch.log((-excess).clamp(min=self.margin))
-        beyond = self.mu / self.margin * (excess + self.margin).clamp(min=0)
-        return loss + inside + beyond
+        over = ((excess + self.margin) / self.margin).clamp(min=0)
+        return loss + inside + self.mu * (over + over.square() / 2)
 
 
 PENALTIES: Mapping[str, type[Penalty]] = {

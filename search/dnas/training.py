@@ -18,7 +18,9 @@ from search.dnas.relaxations import Relaxation, entropy
 from search.strategies.base import Trainable
 
 DIVERGED = 20.0
-"""A smoothed loss this many times the best one counts as lost."""
+"""A smoothed loss this many times that of a budget's first step counts as lost."""
+LEAST_LOSS = 0.2
+"""Nats; losses below are noise."""
 SMOOTH = 0.8
 PASSES = 3.0
 """Forward equivalents of a step: one pass forward, a backward counts 2."""
@@ -109,10 +111,12 @@ class Trainer:
         kept = copy.deepcopy(self.relaxed.state_dict())
         optimiser = torch.optim.Adam(self.relaxed.parameters(), self._rate)
         smooth: float | None = None
+        first = LEAST_LOSS
         for step in range(steps):
             loss = self.step(optimiser, keeper, cost, budget, step / max(steps - 1, 1))
             smooth = loss if smooth is None else SMOOTH * smooth + (1 - SMOOTH) * loss
-            if not math.isfinite(loss) or smooth > DIVERGED * max(best, 1e-6):
+            first = max(first, loss if step == 0 and math.isfinite(loss) else first)
+            if not math.isfinite(loss) or smooth > DIVERGED * first:
                 self._fall_back(kept, step)
                 optimiser = torch.optim.Adam(self.relaxed.parameters(), self._rate)
                 smooth = None
