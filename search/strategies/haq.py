@@ -91,6 +91,7 @@ class HaqStrategy(Strategy):
         hidden: units of the hidden layers.
         decay: factor on the noise per episode; AutoQ has its own.
         batch: transitions per update.
+        planned: episodes of each agent, which tell AutoQ how fast noise decays.
     """
 
     def __init__(
@@ -101,12 +102,13 @@ class HaqStrategy(Strategy):
         hidden: int = 300,
         decay: float = 0.99,
         batch: int = 64,
+        planned: int = 0,
     ) -> None:
         if variant not in VARIANTS:
             raise unknown("variant", variant, VARIANTS, where="strategy.haq.variant")
         if budgets < 1 or warmup < 1:
             raise UsageError("budgets and warmup are at least 1", where="strategy.haq")
-        self._autoq, self._budgets = variant == "autoq", budgets
+        self._autoq, self._budgets, self._planned = variant == "autoq", budgets, planned
         self._options = DdpgOptions(hidden=hidden, batch=batch, warmup=warmup, decay=decay)
 
     def check(self, space: SearchSpace) -> None:
@@ -139,12 +141,11 @@ class HaqStrategy(Strategy):
             if len((ladder.weights, ladder.inputs)[side]) > 1
         ]
         self._geometry = _scaled(context.space)
-        each = max(context.evaluations // (self._budgets * len(context.cost_metrics)), 1)
         options = replace(self._options, memory=128)
         if self._autoq:
             options = replace(
                 options,
-                decay=DECAYS[min(each // 100, len(DECAYS) - 1)],
+                decay=DECAYS[min(self._planned // 100, len(DECAYS) - 1)],
                 keep_best=0.3,
                 memory=options.warmup,
             )

@@ -33,6 +33,8 @@ Floats = npt.NDArray[np.float64]
 
 GRID = 64
 """Budgets per cost at which the agent's likeliest policy becomes a candidate."""
+REFRESHES = 8
+"""Further trainings over which the learning rate falls; it stays low after them."""
 KEPT = 4
 """Policies kept of a training for each of as many parts of the cost's range."""
 
@@ -89,7 +91,8 @@ class RlStrategy(Strategy):
         self._candidates = Candidates(context, surrogate, np.concatenate(begin))
         self._problem = Problem.of(context, self._score)
         seed = int(context.rng.integers(2**31))
-        planned = self._steps + self._more * (context.evaluations // max(self._refresh, 1))
+        # Not of the budget: a study that is extended later must have asked the same so far.
+        planned = self._steps + REFRESHES * self._more
         self._agent = Ppo(self._problem, self._options, planned, seed)
         if self._warm:
             self._imitate(begin)

@@ -13,7 +13,7 @@ from search.records import read_journal
 from search.strategies.base import SearchContext
 from search.trial import Budget, TrialName, run_trial, trial_rng
 from spaces.constraints import Constraint
-from tests.support.toy import ToyCosts, ToyJudge, toy_space
+from tests.support.toy import ToyCosts, ToyJudge, toy_space, toy_trainable
 
 CONF = Path(__file__).parents[2] / "conf" / "strategy"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -57,7 +57,7 @@ class AnyScore(dict):
 def run(name, folder, seed=0, evaluations=20, known=None, constraints=(), incarnation="a"):
     context = SearchContext(
         SPACE, COSTS, AnyScore(), "ce", ("size_bytes", "latency_ms"), constraints,
-        trial_rng(name, seed), evaluations,
+        trial_rng(name, seed), evaluations, toy_trainable(SPACE),
     )  # fmt: skip
     path = folder / f"{name}-{seed}-{incarnation}.jsonl"
     with JournalWriter(path) as journal:

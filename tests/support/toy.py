@@ -3,8 +3,13 @@
 import hashlib
 
 import numpy as np
+import torch
+from torch import nn
 
+from quant.method import Method
+from quant.model import QuantizedModel
 from search.records import Result
+from search.strategies.base import Trainable
 from spaces.choices import parse_choice
 from spaces.layers import LayerSpec
 from spaces.space import Group, SearchSpace
@@ -95,3 +100,31 @@ class ToyJudge:
                 Result(self.key(policy, split), policy.policy_id, loss, loss, accuracy, 100, 0.01)
             )
         return results
+
+
+class ToyNet(nn.Module):
+    """A model with the toy space's layers: their outputs are added up."""
+
+    def __init__(self, groups):
+        super().__init__()
+        for index in range(groups):
+            self.add_module(f"layer{index}", nn.Linear(4 + index, 8))
+        self.groups = groups
+
+    def forward(self, x):
+        return sum(getattr(self, f"layer{i}")(x[:, : 4 + i]) for i in range(self.groups))
+
+
+def toy_trainable(space):
+    """Gives the toy model of a space, calibrated on random inputs."""
+
+    def give():
+        groups = len(space.groups)
+        torch.manual_seed(0)
+        net, inputs = ToyNet(groups).eval(), torch.randn(40, 4 + groups)
+        with torch.no_grad():
+            labels = net(inputs).argmax(1)
+        names = [f"layer{index}" for index in range(groups)]
+        return Trainable(QuantizedModel(net, names, Method(), [inputs]), inputs, labels, 100)
+
+    return give

@@ -15,7 +15,7 @@ from search.strategies.base import SearchContext
 from search.trial import trial_rng
 from spaces.constraints import Constraint
 from tests.contracts.test_strategies import COSTS, SPACE, AnyScore
-from tests.support.toy import ToyJudge
+from tests.support.toy import ToyJudge, toy_trainable
 
 CONF = Path(__file__).parents[3] / "conf" / "strategy"
 NAMES = sorted({path.stem for path in CONF.glob("*.yaml")} - {"nsga2"})
@@ -27,7 +27,7 @@ def asked(name, limits, seed, evaluations=12):
     strategy = build_strategy(name, data[name], ())
     context = SearchContext(
         SPACE, COSTS, AnyScore(), "ce", ("size_bytes", "latency_ms"), limits,
-        trial_rng(name, seed), evaluations,
+        trial_rng(name, seed), evaluations, toy_trainable(SPACE),
     )  # fmt: skip
     judge, codes = ToyJudge(SPACE), []
     strategy.start(context)
