@@ -64,6 +64,7 @@ class ReportData:
         log: last lines of ``run.log``.
         notes: what is missing, torn or unfinished, in sentences.
         exports: records of exported policies, see :mod:`reports.exports`.
+        learning: what trials that learn recorded, by ``<strategy>-<seed>``.
     """
 
     path: str
@@ -81,6 +82,7 @@ class ReportData:
     log: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     exports: tuple[Mapping[str, Any], ...] = ()
+    learning: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -200,7 +202,21 @@ def load_run(path: Path | str) -> ReportData:
         log=read_lines(path / "run.log")[-LOG_LINES:],
         notes=tuple(notes),
         exports=read_exports(path),
+        learning=_learning(path / "trials"),
     )
+
+
+LEARNING = ".learning.json"
+
+
+def _learning(trials: Path) -> dict[str, Mapping[str, Any]]:
+    """Records of trials that learn; unreadable ones are left out."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for path in sorted(trials.glob(f"*{LEARNING}")):
+        record = read_json(path)
+        if record:
+            found[path.name.removesuffix(LEARNING)] = record
+    return found
 
 
 def shown_path(path: Path) -> str:

@@ -21,6 +21,7 @@ import torch
 from hw_profiles.cost import CostModel
 from quant.method import Method
 from quant.sensitivity.base import ScoreTable
+from search import files
 from search.evaluate import Evaluator
 from search.journal import JournalWriter
 from search.plan import build_strategy
@@ -35,6 +36,10 @@ from spaces.constraints import Constraint
 from spaces.space import SearchSpace
 
 BASELINE = "baseline"
+
+
+LEARNING = ".learning.json"
+"""Ending of what a strategy that learns leaves beside its journal."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ def _run(job: Job, shared: Shared, arrays: Mapping[str, np.ndarray], stop: Any) 
     }
     name = TrialName(job.strategy, job.seed, f"{time.time_ns():x}")
     with JournalWriter(shared.trials_dir / name.file) as journal:
-        return run_trial(
+        count = run_trial(
             name,
             strategy,
             context,
@@ -165,6 +170,10 @@ def _run(job: Job, shared: Shared, arrays: Mapping[str, np.ndarray], stop: Any) 
             tags=tags,
             stop=stop,
         )
+    state = strategy.state_dict()
+    if state:
+        files.write_json(shared.trials_dir / f"{name.trial}{LEARNING}", state)
+    return count
 
 
 def _trainable(evaluator: Evaluator) -> Trainable:

@@ -143,11 +143,8 @@ class Strategy(ABC):
         """Takes the results of the policies asked last, in the same order."""
 
     def state_dict(self) -> dict[str, Any]:
-        """JSON-able state for checkpoints; strategies that replay cheaply have none."""
+        """JSON-able record of what was learned, kept beside the journal; empty for most."""
         return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - optional
-        """Restores what :meth:`state_dict` returned."""
 
 
 @dataclass
