@@ -3,8 +3,10 @@
 Budgets of every cost are visited from generous to tight, each beginning where the last ended.
 After each, three projections onto one choice per group are proposed: the likeliest choices, the
 exact front of ``-log p`` (one solution for all budgets), and, where a surrogate is at hand, the
-best of their neighbourhood by it. Every proposal goes through the common evaluator. The
-discretisation gap, the loss of a projected policy minus that of the mixture, is kept.
+best of their neighbourhood by it. Every proposal goes through the common evaluator. With a
+surrogate, evaluations after the first sweep go to the points of all those fronts with the largest
+expected hypervolume gain. The discretisation gap, the loss of a projected policy minus that of
+the mixture, is kept.
 
 Weights stay as the quantized model has them: only the shares learn, which a few hundred
 calibration samples and one core can do.
@@ -76,7 +78,7 @@ class DnasStrategy(Strategy):
         relaxation: str = "softmax",
         penalty: str = "lagrangian",
         budgets: int = 8,
-        steps: int = 60,
+        steps: int = 20,
         rate: float = 0.1,
         batch: int = 50,
         hot: float = 1.0,
@@ -138,6 +140,7 @@ class DnasStrategy(Strategy):
         self._queue = Queue(context.space)
         self._plan = self._sweeps()
         self._gaps: list[dict[str, float]] = []
+        self._swept = 0
 
     def ask(self, n: int) -> list[Policy]:
         """See :class:`Strategy`.
@@ -146,14 +149,34 @@ class DnasStrategy(Strategy):
             DataError: training ran away twice.
         """
         while not self._queue.waiting:
-            following = next(self._plan, None)
-            if following is None:
+            if self._swept >= self._budgets * len(self.context.cost_metrics):
+                self._push_promising()
+            following = None if self._queue.waiting else next(self._plan, None)
+            if following is not None:
+                self._learn(*following)
+                self._swept += 1
+            elif not self._queue.waiting:
                 return []
-            self._learn(*following)
-        return self._queue.pop(n)
+        policies = self._queue.pop(n)
+        self._asked = [self.context.space.codes(policy) for policy in policies]
+        return policies
 
     def tell(self, results: Sequence[Result]) -> None:
-        """The shares learn from the calibration split alone."""
+        """Shares learn from the calibration split alone; the choice among projections does not."""
+        if self._candidates is None:
+            return
+        for codes, result in zip(self._asked, results, strict=True):
+            self._candidates.add(codes[None, :])
+            row = self._candidates.pool.row[np.ascontiguousarray(codes).tobytes()]
+            if row >= 0:
+                self._candidates.tell(row, result)
+
+    def _push_promising(self) -> None:
+        """After the first sweep: the point of all fronts of ``-log p`` worth most."""
+        if self._candidates is None:
+            return
+        for row in self._candidates.promising(1):
+            self._queue.push(self._candidates.pool.codes[row])
 
     def state_dict(self) -> dict[str, Any]:
         """Loss, entropy and excess over the budget of every step, and the gaps."""
@@ -174,6 +197,11 @@ class DnasStrategy(Strategy):
         for codes in proposals:
             if self.context.feasible(codes)[0]:
                 self._queue.push(codes)
+        if self._candidates is not None:
+            self._candidates.add(self._front)
+            self._candidates.add(neighbours(proposals[-1], self.context.space.sizes))
+            seen = self._candidates.pool.predicted
+            self._candidates.worst = float(seen.max()) if len(seen) else np.inf
         one_hot = torch.zeros_like(shares).scatter_(1, torch.from_numpy(likeliest)[:, None], 1.0)
         mixed, single = (self._trainer.loss_of(p) for p in (shares, one_hot))
         self._gaps.append(
@@ -198,6 +226,7 @@ class DnasStrategy(Strategy):
         )
         front = solve_front(problem)
         codes = np.array(front.codes, dtype=np.int64)
+        self._front = codes
         fits = np.flatnonzero(front.cost[:, 0] <= budget * (1 + TOLERANCE))
         if not len(fits):
             return [codes[int(np.argmin(front.cost[:, 0]))]]
