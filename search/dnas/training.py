@@ -22,6 +22,8 @@ DIVERGED = 20.0
 LEAST_LOSS = 0.2
 """Nats; losses below are noise."""
 SMOOTH = 0.8
+PATIENCE, DECIDED = 5, 0.005
+"""Steps with so little entropy, within the budget, after which a budget is done."""
 PASSES = 3.0
 """Forward equivalents of a step: one pass forward, a backward counts 2."""
 
@@ -122,8 +124,18 @@ class Trainer:
                 smooth = None
             elif smooth < best:
                 best, kept = smooth, copy.deepcopy(self.relaxed.state_dict())
+            if self._is_settled():
+                break
         with torch.no_grad():
             return self.relaxed.settled(self.options.cold)
+
+    def _is_settled(self) -> bool:
+        """Early stop: within the budget and one choice each for several steps."""
+        record, last = self.record, slice(-PATIENCE, None)
+        if len(record.loss) < PATIENCE:
+            return False
+        decided = max(record.entropy[last]) < DECIDED
+        return decided and max(record.excess[last]) <= 0
 
     def loss_of(self, shares: Tensor) -> float:
         """Loss of a mixture over the whole calibration split, no noise."""

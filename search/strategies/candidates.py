@@ -97,6 +97,7 @@ class Candidates:
 
     Attributes:
         pool: all candidates.
+        lookups: policies the surrogate was asked about.
         worst: log-loss beyond which nothing is gained; set it before :meth:`promising`.
     """
 
@@ -105,13 +106,14 @@ class Candidates:
         self._tables = [cost_table(context, metric) for metric in context.cost_metrics]
         self._float_loss = self._loss_of_float(near)
         self.pool = Pool.empty(len(context.space.groups), len(context.cost_metrics))
-        self.worst = np.inf
+        self.worst, self.lookups = np.inf, 0
         self._rows: list[int] = []
         self._losses: list[float] = []
 
     def predict(self, codes: Codes) -> tuple[Floats, Floats]:
         """Predicted log-loss, and by how much the second opinion differs, ``float[P]`` each."""
         found = self._surrogate.predict(codes)
+        self.lookups += len(codes)
         quality = self._context.quality
         if quality == "accuracy":
             return self.log(-found["accuracy"]), np.zeros(len(codes))

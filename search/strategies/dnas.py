@@ -24,6 +24,7 @@ from torch import Tensor
 
 from quant.errors import UsageError, unknown
 from search.dnas.budget import penalty
+from search.dnas.expected import ExpectedCost
 from search.dnas.mixture import Mixture, ladder_order
 from search.dnas.relaxations import Ladder, relaxation
 from search.dnas.training import Trainer, TrainingOptions
@@ -34,15 +35,13 @@ from search.solvers.refine import neighbours
 from search.strategies.base import Queue, SearchContext, Strategy, Work
 from search.strategies.candidates import Candidates
 from search.strategies.tables import cost_of, cost_table, names
-from spaces.constraints import TOLERANCE, reachable, rule_of
+from spaces.constraints import TOLERANCE, reachable
 from spaces.policy import Policy
 
 Codes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 WEIGHTS = ("frozen", "alternate")
-SHARP = 50.0
-"""Sharpness of the smooth maximum that stands for costs which are maxima."""
 LEAST_SHARE = 1e-6
 AROUND = 3
 """Single changes tried one after the other when a projection is refined."""
@@ -105,7 +104,8 @@ class DnasStrategy(Strategy):
 
     def work(self) -> Work:
         """See :class:`Strategy`."""
-        return Work(forward=self._trainer.forward)
+        looked = self._candidates.lookups if self._candidates is not None else 0
+        return Work(looked, self._trainer.forward)
 
     def start(self, context: SearchContext) -> None:
         """See :class:`Strategy`.
@@ -131,6 +131,10 @@ class DnasStrategy(Strategy):
         model = context.trainable()
         generator = torch.Generator().manual_seed(int(context.rng.integers(2**31)))
         self._tables = {metric: cost_table(context, metric) for metric in context.cost_metrics}
+        self._costs = {
+            metric: ExpectedCost(context.costs, context.space, metric)
+            for metric in context.cost_metrics
+        }
         ladder = self._ladder()
         relaxed = relaxation(self._relaxation, ladder, generator)
         harm, self._candidates = self._prior()
@@ -190,7 +194,7 @@ class DnasStrategy(Strategy):
 
     def _learn(self, metric: str, budget: float) -> None:
         """One budget: training, projections, and the gap of the likeliest policy."""
-        shares = self._trainer.learn(lambda p: self._expected(metric, p), budget, self._steps)
+        shares = self._trainer.learn(self._costs[metric], budget, self._steps)
         likeliest = shares.argmax(1).numpy().astype(np.int64)
         proposals = [likeliest, *self._from_front(metric, budget, shares)]
         proposals += [self._refined(metric, budget, codes) for codes in proposals]
@@ -207,15 +211,6 @@ class DnasStrategy(Strategy):
         self._gaps.append(
             {"metric_budget": budget, "mixture": mixed, "projected": single, "gap": single - mixed}
         )
-
-    def _expected(self, metric: str, shares: Tensor) -> Tensor:
-        """``sum_g sum_b p t``, or a smooth maximum over groups of maxima."""
-        table = torch.from_numpy(np.nan_to_num(self._tables[metric])).float()
-        each = (shares[:, : table.shape[1]] * table).sum(1)
-        if rule_of(metric) == "max":
-            scale = float(each.detach().max()) or 1.0
-            return scale * torch.logsumexp(SHARP * each / scale, 0) / SHARP
-        return each.sum()
 
     def _from_front(self, metric: str, budget: float, shares: Tensor) -> list[Codes]:
         """The exact least ``-log p`` within the budget, and its two neighbours on the front."""

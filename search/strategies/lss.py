@@ -24,7 +24,7 @@ import numpy.typing as npt
 from search.records import Result
 from search.solvers.order import bisection_order
 from search.solvers.refine import Found, Landscape, neighbours, refine
-from search.strategies.base import SearchContext, Strategy
+from search.strategies.base import SearchContext, Strategy, Work
 from search.strategies.candidates import Candidates, surrogate_of
 from search.strategies.tables import starts
 from spaces.policy import Policy
@@ -50,6 +50,10 @@ class LssStrategy(Strategy):
     def needs(self) -> frozenset[str]:
         """See :class:`Strategy`."""
         return frozenset({self._score})
+
+    def work(self) -> Work:
+        """See :class:`Strategy`."""
+        return Work(surrogate=self._candidates.lookups)
 
     def start(self, context: SearchContext) -> None:
         """See :class:`Strategy`.

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from search.records import Result
 from search.rl.episodes import Problem
 from search.rl.ppo import Ppo, PpoOptions, Shaping, additive_potential
-from search.strategies.base import SearchContext, Strategy
+from search.strategies.base import SearchContext, Strategy, Work
 from search.strategies.candidates import Candidates, surrogate_of
 from search.strategies.tables import starts
 from spaces.constraints import combined
@@ -77,6 +77,10 @@ class RlStrategy(Strategy):
     def needs(self) -> frozenset[str]:
         """See :class:`Strategy`."""
         return frozenset({self._score})
+
+    def work(self) -> Work:
+        """See :class:`Strategy`."""
+        return Work(surrogate=self._candidates.lookups)
 
     def start(self, context: SearchContext) -> None:
         """See :class:`Strategy`.

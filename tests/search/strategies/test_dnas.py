@@ -14,7 +14,7 @@ from search.strategies.dnas import DnasStrategy
 from search.tabulated.nets import DATA
 from search.tabulated.table import Table
 from tests.search.strategies.test_lss import COSTS, SPACE, table
-from tests.support.toy import toy_space
+from tests.support.toy import ToyCosts, ToyJudge, toy_space, toy_trainable
 
 SHORT = {"budgets": 3, "steps": 6, "batch": 20}
 
@@ -119,3 +119,24 @@ def test_a_loss_that_runs_away_goes_back_once_then_fails(arena, monkeypatch):
     losses = iter([1.0, float("inf")])
     with pytest.raises(DataError, match=r"(?s)ran away again at step 1.*rate=0.025"):
         trainer.learn(lambda p: p.sum(), 1.0, 2)
+
+
+def test_a_space_of_one_layer_is_searched():
+    space = toy_space(groups=1, choices=4)
+    costs = ToyCosts(space)
+    score = ScoreTable("lss", np.array([[4.0, 2.0, 1.0, 0.5]]), np.zeros((1, 4)), 0.0, 1.0)
+    strategy = DnasStrategy(**SHORT)
+    strategy.start(context(
+        space=space, costs=costs, scores={"lss": score}, trainable=toy_trainable(space)
+    ))  # fmt: skip
+    asked = set()
+    while policies := strategy.ask(1):
+        strategy.tell(ToyJudge(space).evaluate(policies))
+        asked |= {int(space.codes(policy)[0]) for policy in policies}
+    assert len(asked) >= 2
+
+
+def test_surrogate_calls_are_counted_apart_from_evaluations(arena):
+    strategy = DnasStrategy(**SHORT)
+    replay("dnas", strategy, arena, 0, 6)
+    assert strategy.work().surrogate > 6

@@ -121,3 +121,12 @@ def test_it_is_far_ahead_of_random_on_a_tabulated_space():
     own = replay("rl", RlStrategy(steps=15_000, more=2_000), arena, 0, 40)
     other = replay("random", RandomStrategy(), arena, 0, 40)
     assert own.share(40) > 0.93 > other.share(40)
+
+
+def test_surrogate_calls_are_counted_apart_from_evaluations():
+    strategy = started()
+    before = strategy.work()
+    assert before.surrogate >= 100
+    assert before.forward == 0
+    drained(strategy, 6)
+    assert strategy.work().surrogate > before.surrogate
