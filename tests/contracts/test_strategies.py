@@ -100,7 +100,7 @@ def test_a_resumed_trial_continues_as_if_never_stopped(name, tmp_path):
     assert [line.codes for line in [*first, *rest]] == [line.codes for line in whole]
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"nsga2"}))
+@pytest.mark.parametrize("name", NAMES)
 def test_hard_limits_are_never_exceeded(name, tmp_path):
     draws = SPACE.sample(np.random.default_rng(1), 200)
     limit = float(np.quantile(COSTS.costs(draws)["size_bytes"], 0.4))

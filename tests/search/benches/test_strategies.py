@@ -55,7 +55,7 @@ def test_scores_are_charged_in_evaluation_equivalents(arena):
     work = arena.work(["lss"])
     assert 5 < work < 29 * 200 / 400
     points = arena._table.points[np.argsort(arena._table.ce)[:60]]
-    done = Run("x", "lss", 0, points, arena, work, 0.0)
+    done = Run("x", "lss", 0, points, arena, work, 0.0, np.zeros(60))
     assert done.share_at(60) == done.share(int(60 - work))
     assert done.share_at(1) == 0.0
 
