@@ -98,7 +98,7 @@ class Evaluator:
         started = time.perf_counter()
         try:
             logits = self.logits(policy, split)
-        except (RuntimeError, ValueError, FloatingPointError) as cause:
+        except (RuntimeError, ValueError, FloatingPointError, MemoryError) as cause:
             return Result.failure(key, policy.policy_id, told(cause), _since(started)), None
         if not bool(torch.isfinite(logits).all()):
             error = "the quantized model answers NaN or infinity"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,6 +19,7 @@ from hw_profiles.table_cost import build_cost_model
 from quant.errors import UsageError
 from search.latency import Predictor, predictor
 from search.progress import Bar, say
+from search.runner.cluster import check_runner, workers
 from search.settings import Settings
 from search.strategies.base import Strategy
 from search.targets import build
@@ -75,7 +75,7 @@ class Plan:
     @property
     def workers(self) -> int:
         """Trials that run at the same time."""
-        return self.settings.runner.workers or os.cpu_count() or 1
+        return workers(self.settings.runner)
 
     def strategies(self) -> dict[str, Strategy]:
         """Fresh instances of the chosen strategies by name."""
@@ -115,6 +115,7 @@ def make_plan(settings: Settings, task: Task | None = None) -> Plan:
     Raises:
         BitfrontError: one of its kinds; nothing has been written to the run directory.
     """
+    check_runner(settings.runner)
     strategies = [
         build_strategy(name, config, settings.plugins)
         for name, config in settings.strategies.items()

@@ -62,27 +62,51 @@ class RunnerSettings:
 
     Attributes:
         kind: ``"ray"`` or ``"local"``.
-        workers: trials at the same time; None means one per core.
+        workers: trials at the same time; None means one per core, on a cluster as many as fit.
         threads: torch threads per trial.
-        address: ``"local"`` for a private Ray, else a cluster's address.
+        address: ``"local"`` for a private Ray, else ``host:port`` of a cluster.
+        cpus, gpus: what one trial holds; fractions share. None means ``threads`` CPUs.
+        retries: times a trial is started again after its process or node is lost.
+        evaluators: shared evaluator processes; 0 means that trials evaluate themselves.
+        ledger: directory of a second, synced record of every evaluation, for audits.
     """
 
     kind: str = "ray"
     workers: int | None = None
     threads: int = 1
     address: str = "local"
+    cpus: float | None = None
+    gpus: float = 0.0
+    retries: int = 1
+    evaluators: int = 0
+    ledger: str | None = None
+
+    @property
+    def trial_cpus(self) -> float:
+        """CPUs of one trial; none where shared evaluators hold them."""
+        if self.cpus is not None:
+            return self.cpus
+        return 0 if self.evaluators else self.threads
 
     def __post_init__(self) -> None:
         if self.kind not in RUNNERS:
             raise unknown("runner", self.kind, RUNNERS, where="runner.kind")
-        for name in ("workers", "threads"):
+        least = {"workers": 1, "threads": 1, "cpus": 0, "gpus": 0, "retries": 0, "evaluators": 0}
+        for name, bound in least.items():
             value = getattr(self, name)
             require(
-                value is None or value >= 1,
+                value is None or value >= bound,
                 f"runner.{name} is {value}",
                 where=f"runner.{name}",
-                expected="1 or more",
+                expected=f"{bound} or more",
             )
+        require(
+            self.kind == "ray" or not self.evaluators,
+            f"runner.evaluators is {self.evaluators}",
+            where="runner.evaluators",
+            expected="0 with runner=local, which evaluates in its own process",
+            fix="runner=ray",
+        )
 
 
 @dataclass(frozen=True)

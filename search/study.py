@@ -198,6 +198,7 @@ def _run_trials(
         threads=settings.runner.threads,
         trials_dir=run_dir / "trials",
         plugins=settings.plugins,
+        ledger=Path(settings.runner.ledger).absolute() if settings.runner.ledger else None,
     )
     jobs = [Job(BASELINE, {}, 0)] + [
         Job(name, config, seed)
@@ -212,9 +213,7 @@ def _run_trials(
             return local.run_jobs(jobs, shared, arrays, stop)
         from search.runner import ray_tune
 
-        return ray_tune.run_jobs(
-            jobs, shared, arrays, stop, workers=plan.workers, address=settings.runner.address
-        )
+        return ray_tune.run_jobs(jobs, shared, arrays, stop, settings.runner, run_dir)
 
 
 def _refuse_other_study(run_dir: Path, raw: Mapping[str, Any], *, extend: bool) -> None:

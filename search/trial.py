@@ -96,6 +96,7 @@ def run_trial(
     tags: Mapping[str, str] | None = None,
     on_line: Callable[[JournalLine], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    together: int = 1,
 ) -> int:
     """Drives a strategy to the end of its budget.
 
@@ -113,6 +114,8 @@ def run_trial(
         tags: names of policies by id.
         on_line: called after each line is written.
         stop: polled between batches; true ends the trial early.
+        together: new policies handed to the judge at a time; a pool needs several, and a death
+            loses at most as many.
 
     Returns:
         Number of distinct candidates, replayed ones included.
@@ -129,10 +132,13 @@ def run_trial(
             break
         before = len(state.asked)
         results = []
-        for policy in policies:
-            key = judge.key(policy)
+        keys = [judge.key(policy) for policy in policies]
+        for place, (policy, key) in enumerate(zip(policies, keys, strict=True)):
             if key not in state.answers:
-                state.answers[key] = judge.evaluate([policy])[0]
+                ahead = dict(zip(keys[place:], policies[place:], strict=True))
+                new = [name for name in ahead if name not in state.answers][:together]
+                answers = judge.evaluate([ahead[name] for name in new])
+                state.answers |= zip(new, answers, strict=True)
             result = state.answers[key]
             if key not in state.asked:
                 state.asked.add(key)

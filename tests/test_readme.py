@@ -76,7 +76,7 @@ def test_your_own_model_from_the_command_line(workplace, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_your_own_model_from_a_notebook(workplace, capsys):
-    from search.runner.ray_tune import shutdown
+    from search.runner.cluster import shutdown
 
     space: dict[str, object] = {}
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,11 +26,13 @@ from search.evaluate import Evaluator
 from search.journal import JournalWriter
 from search.plan import build_strategy
 from search.records import Counters, read_journals
+from search.runner.ledger import LedgerJudge
+from search.runner.pool import PooledJudge
 from search.strategies.base import SearchContext, Strategy, Trainable
 from search.strategies.baselines import BaselineStrategy
 from search.tasks.base import Task
 from search.tasks.shipping import unpack
-from search.trial import Budget, TrialName, run_trial, trial_rng
+from search.trial import Budget, Judge, TrialName, run_trial, trial_rng
 from spaces.baselines import uniform_policies
 from spaces.constraints import Constraint
 from spaces.space import SearchSpace
@@ -55,6 +57,7 @@ class Shared:
         threads: torch threads per trial.
         trials_dir: where journals go (absolute).
         plugins: allowed target prefixes.
+        ledger: where every evaluation is recorded a second time (:mod:`search.runner.ledger`).
     """
 
     skeleton: Any
@@ -69,6 +72,7 @@ class Shared:
     threads: int
     trials_dir: Path
     plugins: tuple[str, ...]
+    ledger: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -118,20 +122,46 @@ class StopFlag:
 
 
 def run_job(
-    job: Job, shared: Shared, arrays: Mapping[str, np.ndarray], stop: Any = lambda: False
+    job: Job,
+    shared: Shared,
+    arrays: Mapping[str, np.ndarray],
+    stop: Any = lambda: False,
+    actors: Sequence[Any] = (),
 ) -> int:
-    """Runs one trial to the end of its budget in this process; returns its candidate count."""
+    """Runs one trial to the end of its budget in this process; returns its candidate count.
+
+    Args:
+        job: the trial.
+        shared: see :class:`Shared`.
+        arrays: weights and data by name.
+        stop: polled between candidates.
+        actors: shared evaluators; this process evaluates when there are none.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(shared.threads)
     try:
-        return _run(job, shared, arrays, stop)
+        return _run(job, shared, arrays, stop, actors)
     finally:
         torch.set_num_threads(threads)
 
 
-def _run(job: Job, shared: Shared, arrays: Mapping[str, np.ndarray], stop: Any) -> int:
-    task = unpack(shared.skeleton, dict(arrays))
-    evaluator = Evaluator(task, shared.space, shared.method)
+def build_evaluator(shared: Shared, arrays: Mapping[str, np.ndarray]) -> Evaluator:
+    """The evaluator of a study in this process; the model is calibrated on first use."""
+    return Evaluator(unpack(shared.skeleton, dict(arrays)), shared.space, shared.method)
+
+
+def _judge(job: Job, shared: Shared, evaluator: Evaluator, actors: Sequence[Any]) -> Judge:
+    judge: Judge = PooledJudge(actors, evaluator.task, shared.method) if actors else evaluator
+    if shared.ledger is None:
+        return judge
+    return LedgerJudge(judge, shared.ledger, f"{job.strategy}-{job.seed}")
+
+
+def _run(
+    job: Job, shared: Shared, arrays: Mapping[str, np.ndarray], stop: Any, actors: Sequence[Any]
+) -> int:
+    evaluator = build_evaluator(shared, arrays)
+    task = evaluator.task
     strategy = _strategy(job, shared)
     scores = {kind: shared.scores[kind] for kind in strategy.needs()}
     budget, tags = shared.budget, {}
@@ -161,9 +191,10 @@ def _run(job: Job, shared: Shared, arrays: Mapping[str, np.ndarray], stop: Any) 
             name,
             strategy,
             context,
-            evaluator,
+            _judge(job, shared, evaluator, actors),
             journal,
             budget,
+            together=budget.batch if actors else 1,
             known=known,
             spent=Counters(forward=_score_work(scores, task)),
             spent_s=sum(s.seconds for s in scores.values()),

@@ -7,29 +7,21 @@ Tune's checkpoints, are the record.
 
 from __future__ import annotations
 
-import logging
 import os
-import tempfile
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from quant.errors import UsageError
-from search.runner.base import Job, Shared, StopFlag, run_job
+from search.runner import cluster, pool
+from search.runner.base import Job, Shared, StopFlag, build_evaluator, run_job
+from search.settings import RunnerSettings
 
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}
-STORE_MARGIN_BYTES = 128 * 2**20
+SCRATCH = ".tune"
+"""Tune's own files in a run directory; every node of a cluster needs them."""
 
 
 def run_jobs(
@@ -37,9 +29,8 @@ def run_jobs(
     shared: Shared,
     arrays: Mapping[str, np.ndarray],
     stop: StopFlag,
-    *,
-    workers: int,
-    address: str = "local",
+    runner: RunnerSettings,
+    run_dir: Path,
 ) -> dict[str, str]:
     """Runs jobs in parallel; returns ``{trial: error}`` of those that raised.
 
@@ -48,47 +39,73 @@ def run_jobs(
         shared: see :class:`Shared`.
         arrays: weights and data by name, put into the object store once.
         stop: when set, running trials end after the candidate in hand.
-        workers: trials at the same time (a private Ray gets that many CPUs).
-        address: ``"local"`` starts a private Ray; anything else joins that cluster.
+        runner: workers, resources and address.
+        run_dir: absolute; on a cluster on storage that all nodes share.
 
     Raises:
-        UsageError: no cluster answers at ``address``.
+        UsageError: the cluster cannot be joined or is too small.
+        DataError: a node of it does not see the run directory.
     """
-    with _environment(), tempfile.TemporaryDirectory(prefix="bitfront-tune-") as storage:
-        import ray
-        from ray import tune
-
+    with cluster.environment(), _scratch(run_dir) as storage:
         size = sum(array.nbytes for array in arrays.values())
-        _start(ray, workers, address, size)
+        prepare(runner, run_dir, size)
         # Ray's start replaces the handlers of SIGINT and SIGTERM; ours end a study in order.
         stop.install()
-        stop_file = os.path.join(storage, "stop")  # noqa: PTH118 - crosses to workers as text
-        with _announce(stop, stop_file):
-            tuner = tune.Tuner(
-                tune.with_resources(
-                    tune.with_parameters(
-                        _trainable,
-                        jobs=list(jobs),
-                        shared=shared,
-                        arrays=dict(arrays),
-                        stop_file=stop_file,
-                    ),
-                    {"cpu": 1},
-                ),
-                param_space={"index": tune.grid_search(list(range(len(jobs))))},
-                tune_config=tune.TuneConfig(
-                    reuse_actors=True,
-                    trial_name_creator=lambda trial: _name(jobs[trial.config["index"]]),
-                    trial_dirname_creator=lambda trial: f"trial-{trial.config['index']}",
-                ),
-                run_config=tune.RunConfig(
-                    storage_path=storage,
-                    name="study",
-                    verbose=0,
-                    failure_config=tune.FailureConfig(max_failures=1),
-                ),
-            )
-            results = tuner.fit()
+        stop_file = storage / "stop"
+        with _announce(stop, stop_file), _evaluators(runner, shared, arrays) as actors:
+            return _fit(jobs, shared, arrays, runner, storage, stop_file, actors)
+
+
+def prepare(runner: RunnerSettings, run_dir: Path, store_bytes: int = 0) -> None:
+    """Starts or joins Ray, and checks that a cluster can run the study; cheap when done before.
+
+    Raises:
+        UsageError, DataError: see :func:`run_jobs`.
+    """
+    with cluster.environment():
+        cluster.connect(runner, store_bytes)
+        if runner.address != cluster.LOCAL:
+            if runner.workers:
+                cluster.check_cpus(runner.workers, runner.trial_cpus)
+            cluster.check_storage(run_dir)
+
+
+def _fit(
+    jobs: Sequence[Job],
+    shared: Shared,
+    arrays: Mapping[str, np.ndarray],
+    runner: RunnerSettings,
+    storage: Path,
+    stop_file: Path,
+    actors: Sequence[Any],
+) -> dict[str, str]:
+    from ray import tune
+
+    trainable = tune.with_parameters(
+        _trainable,
+        jobs=list(jobs),
+        shared=shared,
+        arrays=dict(arrays),
+        stop_file=str(stop_file),
+        actors=list(actors),
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": runner.trial_cpus, "gpu": runner.gpus}),
+        param_space={"index": tune.grid_search(list(range(len(jobs))))},
+        tune_config=tune.TuneConfig(
+            reuse_actors=True,
+            max_concurrent_trials=_at_a_time(runner),
+            trial_name_creator=lambda trial: _name(jobs[trial.config["index"]]),
+            trial_dirname_creator=lambda trial: f"trial-{trial.config['index']}",
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(storage),
+            name="study",
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=runner.retries),
+        ),
+    )
+    results = tuner.fit()
     return {
         _name(jobs[index]): str(results[index].error).strip().splitlines()[-1]
         for index in range(len(jobs))
@@ -96,12 +113,29 @@ def run_jobs(
     }
 
 
-def shutdown() -> None:
-    """Stops a Ray started here, if any."""
+def _at_a_time(runner: RunnerSettings) -> int | None:
+    """Trials at the same time; None leaves it to the CPUs of a cluster."""
+    if runner.address == cluster.LOCAL:
+        return cluster.workers(runner)
+    return runner.workers or runner.evaluators or None
+
+
+@contextmanager
+def _evaluators(
+    runner: RunnerSettings, shared: Shared, arrays: Mapping[str, np.ndarray]
+) -> Iterator[list[Any]]:
+    """The shared evaluators, ended with the study."""
+    if not runner.evaluators:
+        yield []
+        return
     import ray
 
-    if ray.is_initialized():
-        ray.shutdown()
+    actors = pool.start(runner.evaluators, build_evaluator, ray.put(shared), ray.put(dict(arrays)))
+    try:
+        yield actors
+    finally:
+        for actor in actors:
+            ray.kill(actor)
 
 
 def _trainable(
@@ -110,10 +144,12 @@ def _trainable(
     shared: Shared,
     arrays: Mapping[str, np.ndarray],
     stop_file: str,
+    actors: Sequence[Any],
 ) -> None:
     from ray import tune
 
-    count = run_job(jobs[config["index"]], shared, arrays, lambda: os.path.exists(stop_file))  # noqa: PTH110
+    job = jobs[config["index"]]
+    count = run_job(job, shared, arrays, lambda: os.path.exists(stop_file), actors)  # noqa: PTH110
     tune.report({"candidates": count})
 
 
@@ -121,48 +157,20 @@ def _name(job: Job) -> str:
     return f"{job.strategy}-{job.seed}"
 
 
-def _start(ray: Any, workers: int, address: str, size: int) -> None:
-    if ray.is_initialized():
-        return
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address == "local":
-        # A bare init would join any cluster that happens to run on this machine.
-        ray.init(
-            address="local",
-            num_cpus=workers,
-            include_dashboard=False,
-            object_store_memory=size + STORE_MARGIN_BYTES,
-            **quiet,
-        )
-        return
-    try:
-        ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError) as cause:
-        raise UsageError(
-            f"no Ray cluster answers at '{address}'",
-            where="runner.address",
-            expected="'local', or host:port of a running cluster",
-            fix=str(cause).splitlines()[0],
-        ) from cause
-
-
 @contextmanager
-def _environment() -> Iterator[None]:
-    """Settings Ray reads at import and start; put back afterwards."""
-    before = {name: os.environ.get(name) for name in QUIET}
-    os.environ.update(QUIET)
+def _scratch(run_dir: Path) -> Iterator[Path]:
+    """An empty directory for Tune; what a killed study left is removed."""
+    path = run_dir / SCRATCH
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
     try:
-        yield
+        yield path
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
-def _announce(stop: StopFlag, path: str) -> Iterator[None]:
+def _announce(stop: StopFlag, path: Path) -> Iterator[None]:
     """Makes a stop visible to workers, which share no memory with this process."""
     import threading
 
@@ -171,7 +179,7 @@ def _announce(stop: StopFlag, path: str) -> Iterator[None]:
     def watch() -> None:
         while not ended.wait(0.2):
             if stop():
-                open(path, "wb").close()  # noqa: PTH123
+                path.touch()
                 return
 
     thread = threading.Thread(target=watch, daemon=True)

@@ -8,7 +8,7 @@ from tests.e2e.conftest import *  # noqa: F403 - the tiny study
 
 @pytest.mark.slow
 def test_ray_and_local_agree_candidate_by_candidate(tiny_model, splits, tmp_path):
-    from search.runner.ray_tune import shutdown
+    from search.runner.cluster import shutdown
 
     tables = {}
     try:
