@@ -27,8 +27,12 @@ Examples
   bitfront-bench export                         # exported files and integers against simulations
   bitfront-bench strategies                     # strategies against the true optimum
   bitfront-bench strategies task=digits_resnet space=w2348_a48
+  bitfront-bench faults                         # studies killed at random moments
   bitfront-bench evaluate > figures.jsonl       # JSON lines only; the table goes to stderr
 """
+
+
+HELPERS = ("arena", "base", "networks", "nodes")
 
 
 def suites() -> list[str]:
@@ -36,7 +40,7 @@ def suites() -> list[str]:
     import search.benches
 
     names = [item.name for item in pkgutil.iter_modules(search.benches.__path__)]
-    return sorted(name for name in names if name not in ("base", "networks"))
+    return sorted(name for name in names if name not in HELPERS)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -22,7 +22,7 @@ import pandas as pd
 from quant.errors import DataError
 from search.records import SCHEMA_VERSION
 
-LOGGED = ("quant", "spaces", "hw_profiles", "search", "reports")
+LOGGED = ("quant", "spaces", "hw_profiles", "search", "reports", "ray.tune")
 PACKAGES = (
     "torch",
     "numpy",
@@ -74,9 +74,8 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     meta = {b"bitfront.schema_version": str(SCHEMA_VERSION).encode()}
     arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **meta})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    pq.write_table(arrow, temporary)
-    temporary.replace(path)
+    with _renamed(path) as temporary:
+        pq.write_table(arrow, temporary)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -87,11 +86,21 @@ def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """
     if any(array.dtype.hasobject for array in arrays.values()):
         raise ValueError(f"{path.name}: arrays of objects are not written")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    with _renamed(path) as temporary, temporary.open("wb") as file:
         plain: dict[str, Any] = {"schema_version": np.array(SCHEMA_VERSION), **arrays}
         np.savez_compressed(file, **plain)
-    temporary.replace(path)
+
+
+@contextmanager
+def _renamed(path: Path) -> Iterator[Path]:
+    """A name to write to, moved to ``path`` when the body succeeds and removed when not."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def prepare_run_dir(run_dir: Path, resume: str) -> None:
@@ -123,51 +132,25 @@ def _free_name(run_dir: Path) -> Path:
 
 
 @contextmanager
-def lock(run_dir: Path) -> Iterator[None]:
-    """Holds the run directory for one process; a lock of a dead process is taken over.
-
-    Raises:
-        DataError: another live process holds it.
-    """
-    path = run_dir / ".lock"
-    holder = _holder(path)
-    if holder and holder != os.getpid() and Path(f"/proc/{holder}").exists():
-        raise DataError(
-            f"the run directory is in use by process {holder}",
-            where=str(run_dir),
-            fix="wait for it to end, or choose another study=NAME",
-        )
-    write_text(path, str(os.getpid()))
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
 def log_to(path: Path) -> Iterator[None]:
     """Appends log records of bitfront's packages to ``path`` while the body runs."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in LOGGED]
-    before = [logger.level for logger in loggers]
+    before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
+        # Tune prints whole tracebacks of lost workers; they belong into the log.
+        logger.propagate = not logger.name.startswith("ray")
     try:
         yield
     finally:
-        for logger, level in zip(loggers, before, strict=True):
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
             logger.removeHandler(handler)
             logger.setLevel(level)
+            logger.propagate = propagate
         handler.close()
-
-
-def _holder(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None
 
 
 def set_status(run_dir: Path, state: str, message: str = "", exit_code: int | None = None) -> None:

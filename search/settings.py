@@ -21,6 +21,8 @@ from spaces.config import SpaceConfig
 
 RESUME = ("auto", "fresh", "extend")
 RUNNERS = ("ray", "local")
+FEEDING_CPUS = 0.01
+"""What a trial holds that leaves evaluating to others; Ray refuses 0."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +85,27 @@ class RunnerSettings:
 
     @property
     def trial_cpus(self) -> float:
-        """CPUs of one trial; none where shared evaluators hold them."""
+        """CPUs of one trial; next to none where shared evaluators do the work."""
         if self.cpus is not None:
             return self.cpus
-        return 0 if self.evaluators else self.threads
+        return FEEDING_CPUS if self.evaluators else self.threads
+
+    @property
+    def evaluator_cpus(self) -> float:
+        """CPUs of one shared evaluator; what is left of its core feeds it."""
+        return self.threads - 10 * FEEDING_CPUS
 
     def __post_init__(self) -> None:
         if self.kind not in RUNNERS:
             raise unknown("runner", self.kind, RUNNERS, where="runner.kind")
-        least = {"workers": 1, "threads": 1, "cpus": 0, "gpus": 0, "retries": 0, "evaluators": 0}
+        least = {
+            "workers": 1,
+            "threads": 1,
+            "cpus": 0.0001,
+            "gpus": 0,
+            "retries": 0,
+            "evaluators": 0,
+        }
         for name, bound in least.items():
             value = getattr(self, name)
             require(

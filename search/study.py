@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,13 @@ import pandas as pd
 import torch
 import yaml
 
-from quant.errors import TooFewError, UsageError, unknown
+from quant.errors import BitfrontError, DataError, TooFewError, UsageError, unknown
 from quant.sensitivity.base import Score, ScoreContext, ScoreTable
 from search import files
 from search.evaluate import Evaluator
 from search.finish import finish
 from search.latency import frame
+from search.lock import lock
 from search.plan import Plan
 from search.progress import Bar, say, watch_journals
 from search.runner.base import BASELINE, Job, Shared, StopFlag
@@ -34,6 +37,7 @@ SUBSET = "subset"
 SCORE_BATCH = 25
 """Samples per batch of a score: small batches give random probes more vectors for equal work."""
 log = logging.getLogger(__name__)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 INTERRUPTED = {2: 130, 15: 143}
 
 
@@ -72,7 +76,7 @@ def run_study(plan: Plan, raw: Mapping[str, Any], command: str) -> Outcome:
     settings = plan.settings
     run_dir = Path(settings.run_dir).absolute()
     files.prepare_run_dir(run_dir, settings.resume)
-    with files.lock(run_dir), files.log_to(run_dir / "run.log"):
+    with lock(run_dir), files.log_to(run_dir / "run.log"):
         log.info("%s", command)
         _refuse_other_study(run_dir, raw, extend=settings.resume == "extend")
         manifest = _manifest(plan, raw, command)
@@ -81,7 +85,11 @@ def run_study(plan: Plan, raw: Mapping[str, Any], command: str) -> Outcome:
         try:
             outcome = _run(plan, run_dir, manifest)
         except BaseException as cause:
-            files.set_status(run_dir, "failed", f"{type(cause).__name__}: {cause}", 1)
+            with suppress(OSError):
+                code = cause.exit_code if isinstance(cause, BitfrontError) else 1
+                files.set_status(run_dir, "failed", f"{type(cause).__name__}: {cause}", code)
+            if isinstance(cause, OSError) and cause.errno in FULL:
+                raise _full(run_dir, cause) from cause
             raise
         state = "interrupted" if outcome.exit_code >= 128 else "finished"
         files.set_status(run_dir, state, "", outcome.exit_code)
@@ -93,6 +101,15 @@ def run_study(plan: Plan, raw: Mapping[str, Any], command: str) -> Outcome:
             fix="read run.log and trials/*.jsonl for the reasons, or lower min_success",
         )
     return outcome
+
+
+def _full(run_dir: Path, cause: OSError) -> DataError:
+    return DataError(
+        f"the disk of the run directory is full: {cause.strerror}",
+        where=str(run_dir),
+        expected="room for journals and reports, some megabytes",
+        fix="free space and run the same command again: it goes on where it stopped",
+    )
 
 
 def _run(plan: Plan, run_dir: Path, manifest: dict[str, Any]) -> Outcome:

@@ -61,11 +61,11 @@ def check_runner(runner: RunnerSettings) -> None:
             expected=f"at most {workers(runner, there)}",
             fix="leave it out to use them all, or runner.address=HOST:PORT of a cluster",
         )
-    if runner.evaluators > there:
+    if runner.evaluators * runner.threads > there:
         raise UsageError(
             f"runner.evaluators is {runner.evaluators}, this process may use {there} cores",
             where="runner.evaluators",
-            expected=f"at most {there}",
+            expected=f"at most {there // runner.threads}",
         )
 
 
@@ -91,10 +91,11 @@ def connect(runner: RunnerSettings, store_bytes: int = 0) -> None:
         return
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if runner.address == LOCAL:
+        evaluators = runner.evaluators * runner.threads
         # A bare init would join any cluster that happens to run on this machine.
         ray.init(
             address=LOCAL,
-            num_cpus=max(math.ceil(workers(runner) * runner.trial_cpus), runner.evaluators, 1),
+            num_cpus=max(math.ceil(workers(runner) * runner.trial_cpus), evaluators, 1),
             include_dashboard=False,
             object_store_memory=store_bytes + STORE_MARGIN_BYTES,
             **quiet,

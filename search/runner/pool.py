@@ -81,16 +81,17 @@ class PooledJudge:
         return [result for result in results if result is not None]
 
 
-def start(size: int, build: BuildJudge, shared: Any, arrays: Any) -> list[Any]:
-    """Starts ``size`` actors, one CPU each; a dead one is restarted and asked again.
+def start(size: int, cpus: float, build: BuildJudge, shared: Any, arrays: Any) -> list[Any]:
+    """Starts ``size`` actors; a dead one is restarted and asked again.
 
     Args:
         size: number of evaluators (>= 1).
+        cpus: what each holds.
         build: see :class:`Worker`.
-        shared: study data (an object reference is resolved by Ray).
+        shared: study data (an object reference is resolved by Ray and must outlive the actors).
         arrays: the same for weights and data.
     """
     import ray
 
-    actor = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(Worker)
+    actor = ray.remote(num_cpus=cpus, max_restarts=-1, max_task_retries=-1)(Worker)
     return [actor.remote(build, shared, arrays) for _ in range(size)]

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from quant.errors import DataError
 from search.runner import cluster, pool
 from search.runner.base import Job, Shared, StopFlag, build_evaluator, run_job
 from search.settings import RunnerSettings
@@ -44,7 +45,7 @@ def run_jobs(
 
     Raises:
         UsageError: the cluster cannot be joined or is too small.
-        DataError: a node of it does not see the run directory.
+        DataError: a node of it does not see the run directory, or Ray itself died.
     """
     with cluster.environment(), _scratch(run_dir) as storage:
         size = sum(array.nbytes for array in arrays.values())
@@ -79,7 +80,9 @@ def _fit(
     stop_file: Path,
     actors: Sequence[Any],
 ) -> dict[str, str]:
+    import ray
     from ray import tune
+    from ray.tune.error import TuneError
 
     trainable = tune.with_parameters(
         _trainable,
@@ -105,7 +108,16 @@ def _fit(
             failure_config=tune.FailureConfig(max_failures=runner.retries),
         ),
     )
-    results = tuner.fit()
+    try:
+        results = tuner.fit()
+    except (ray.exceptions.RayError, TuneError) as cause:
+        cluster.shutdown()
+        raise DataError(
+            f"Ray broke down: {str(cause).strip().splitlines()[0]}",
+            where=f"runner.address={runner.address}",
+            expected="a Ray that lives as long as the study",
+            fix="run the same command again: it goes on where it stopped",
+        ) from cause
     return {
         _name(jobs[index]): str(results[index].error).strip().splitlines()[-1]
         for index in range(len(jobs))
@@ -130,7 +142,9 @@ def _evaluators(
         return
     import ray
 
-    actors = pool.start(runner.evaluators, build_evaluator, ray.put(shared), ray.put(dict(arrays)))
+    # A restarted actor reads these again, so they live as long as the actors.
+    common = ray.put(shared), ray.put(dict(arrays))
+    actors = pool.start(runner.evaluators, runner.evaluator_cpus, build_evaluator, *common)
     try:
         yield actors
     finally:

@@ -53,17 +53,19 @@ def test_a_run_directory_below_a_file_is_refused(tmp_path):
         files.prepare_run_dir(tmp_path / "plain" / "run", "auto")
 
 
-def test_a_live_holder_locks_the_directory(tmp_path):
-    (tmp_path / ".lock").write_text(str(os.getppid()))
-    with pytest.raises(DataError, match="in use by process"), files.lock(tmp_path):
-        pass
+def test_a_failed_table_leaves_the_old_one_and_no_half(tmp_path, monkeypatch):
+    path = tmp_path / "t.parquet"
+    files.write_table(path, pd.DataFrame({"a": [1]}))
+    before = path.read_bytes()
 
+    def full(*_):
+        raise OSError(28, "No space left on device")
 
-def test_a_dead_holder_does_not(tmp_path):
-    (tmp_path / ".lock").write_text("999999999")
-    with files.lock(tmp_path):
-        assert (tmp_path / ".lock").read_text() == str(os.getpid())
-    assert not (tmp_path / ".lock").exists()
+    monkeypatch.setattr("pyarrow.parquet.write_table", full)
+    with pytest.raises(OSError, match="No space"):
+        files.write_table(path, pd.DataFrame({"a": [2]}))
+    assert [item.name for item in tmp_path.iterdir()] == ["t.parquet"]
+    assert path.read_bytes() == before
 
 
 def test_source_date_epoch_is_honoured(monkeypatch):

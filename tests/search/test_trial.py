@@ -153,3 +153,53 @@ def test_infeasible_policies_are_never_proposed_by_random(space, tmp_path):
     assert asked
     sizes = costs.costs(np.array([space.codes(p) for p in asked]))["size_bytes"]
     assert (sizes <= limit).all()
+
+
+class Batching(ToyJudge):
+    """Remembers how many policies it was handed at a time."""
+
+    def __init__(self, space):
+        super().__init__(space)
+        self.sizes = []
+
+    def evaluate(self, policies, split="search"):
+        self.sizes.append(len(policies))
+        return super().evaluate(policies, split)
+
+
+def driven(folder, strategy, together, known=None, batch=4):
+    space = toy_space(groups=4, choices=4)
+    judge, path = Batching(space), folder / f"{together}.jsonl"
+    context = SearchContext(
+        space, ToyCosts(space), {}, "ce", ("size_bytes",), (), trial_rng("x", 0), 10
+    )
+    with JournalWriter(path) as journal:
+        run_trial(
+            TrialName("x", 0, "a"), strategy, context, judge, journal, Budget(10, batch=batch),
+            together=together, known=known,
+        )  # fmt: skip
+    return judge.sizes, list(read_journal(path)) if path.exists() else []
+
+
+@pytest.mark.parametrize("together", [1, 2, 3, 4, 9])
+def test_how_many_are_evaluated_together_changes_no_candidate(tmp_path, together):
+    _, alone = driven(tmp_path, RandomStrategy(), 1)
+    (tmp_path / "b").mkdir()
+    sizes, lines = driven(tmp_path / "b", RandomStrategy(), together)
+    assert [(i.codes, i.result, i.seq) for i in lines] == [
+        (i.codes, i.result, i.seq) for i in alone
+    ]
+    assert max(sizes) == min(together, 4)
+    assert sum(sizes) == 10
+
+
+def test_only_new_and_different_policies_are_evaluated_together(tmp_path):
+    codes = [[0] * 4, [1] * 4, [2] * 4, [3] * 4]
+    _, lines = driven(tmp_path, Listed(codes), 4)
+    known = {line.result.quality_key: line.result for line in lines[:2]}
+    (tmp_path / "again").mkdir()
+    sizes, rest = driven(tmp_path / "again", Listed(codes), 4, known)
+    assert sizes == [2]
+    assert [line.codes for line in rest] == [(2,) * 4, (3,) * 4]
+    sizes, _ = driven(tmp_path / "again", Repeating(), 3)
+    assert sizes == [1]

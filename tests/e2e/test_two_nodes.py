@@ -1,0 +1,197 @@
+"""A study on a real two-node cluster of Ray: both nodes work, one is killed, nothing is lost.
+
+The nodes are two ``ray start`` process trees on loopback. Storage that a node does not share is
+made with a mount namespace of its own, where this user may have one.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from search.benches.faults import audit, candidates, is_trial
+from search.benches.nodes import local_cluster
+from search.records import read_journals
+from tests.e2e.conftest import read
+
+ROOT = Path(__file__).parents[2]
+WORDS = (
+    *("task.width=2", "task.epochs=1", "strategy=[random,nsga2]", "budget.evaluations=150"),
+    *("study=nodes", "run_dir=run", "runner.ledger=ledger"),
+)
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with local_cluster(2) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def shared_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def start(cluster, shared_cache):
+    """Starts a command of the project with the cluster's token; ends it with the test."""
+    started = []
+
+    def run(folder, *words, token=True):
+        folder.mkdir(exist_ok=True)
+        own = {"PYTHONPATH": str(ROOT), "BITFRONT_CACHE": str(shared_cache)}
+        environment = {**os.environ, **own, **(cluster.environment if token else {})}
+        process = subprocess.Popen(
+            [sys.executable, *words], cwd=folder, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def trial_processes(node):
+    return {item.pid for item in node.processes() if is_trial(item)}
+
+
+def wait_until(true, process, limit_s=120):
+    begun = time.monotonic()
+    while time.monotonic() - begun < limit_s:
+        if true():
+            return
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+    raise AssertionError("it did not happen in time")
+
+
+def per_process(ledger):
+    """Evaluations by process id: each trial process writes a file of its own."""
+    found = Counter()
+    for path in ledger.glob("[nr]*.txt"):
+        found[int(path.stem.rsplit("-", 1)[1])] += path.read_bytes().count(b"\n")
+    return found
+
+
+def test_a_study_uses_both_nodes_and_survives_the_death_of_one(cluster, start, tmp_path):
+    alone = start(tmp_path / "alone", "-m", "search.run", *WORDS, "runner=local")
+    _, err = alone.communicate(timeout=200)
+    assert alone.returncode == 0, err
+    expected = candidates(tmp_path / "alone" / "run")
+
+    folder = tmp_path / "both"
+    study = start(folder, "-m", "search.run", *WORDS, f"runner.address={cluster.address}")
+    ledger = folder / "ledger"
+    wait_until(lambda: len([n for n in per_process(ledger).values() if n >= 20]) == 2, study)
+    writers = set(per_process(ledger))
+    lost = cluster.nodes.pop()
+    on_lost, on_head = writers & trial_processes(lost), writers & trial_processes(cluster.nodes[0])
+    assert on_lost and on_head, "each node holds one of the two trials"
+    lost.kill()
+    before = per_process(ledger)
+    _, err = study.communicate(timeout=200)
+
+    assert study.returncode == 0, err
+    assert "Traceback" not in err
+    found = audit(folder, expected, allowed=1)
+    assert (found.lost, found.repeated, found.different, found.corrupt) == (0, 0, 0, 0)
+    assert found.twice <= 1
+    after = per_process(ledger)
+    assert all(after[pid] == before[pid] for pid in on_lost), "the lost node is really gone"
+    lines = read_journals(folder / "run" / "trials")
+    attempts = {(line.strategy, line.incarnation) for line in lines} - {("baseline", "")}
+    assert len([name for name, _ in attempts if name != "baseline"]) == 3, "one trial began again"
+    assert sum(after.values()) == 300 + found.twice
+    assert not (folder / "run" / ".tune").exists()
+    assert read(folder / "run" / "status.json")["state"] == "finished"
+
+
+def test_workers_run_the_code_of_the_driver(cluster, start, tmp_path):
+    script = (
+        "import json, sys; from pathlib import Path\n"
+        "from search.runner import cluster; from search.settings import RunnerSettings\n"
+        "cluster.connect(RunnerSettings(address=sys.argv[1]))\n"
+        "import ray\n"
+        "def place(name):\n"
+        "    import importlib\n"
+        "    return importlib.import_module(name).__file__\n"
+        "look = ray.remote(num_cpus=0)(place)\n"
+        "print(json.dumps(ray.get([look.remote(name) for name in cluster.PACKAGES])))\n"
+    )
+    done = start(tmp_path / "code", "-c", script, cluster.address)
+    out, err = done.communicate(timeout=120)
+    assert done.returncode == 0, err
+    places = json.loads(out)
+    assert len(places) == 6
+    assert all("runtime_resources" in place for place in places), places
+
+
+def test_a_private_ray_does_not_join_a_cluster_that_runs_here(cluster, start, tmp_path):
+    script = (
+        "from search.runner import cluster; from search.settings import RunnerSettings\n"
+        "import ray\n"
+        "with cluster.environment(): cluster.connect(RunnerSettings(workers=1))\n"
+        "print(ray.get_runtime_context().gcs_address, len(ray.nodes()))\n"
+    )
+    done = start(tmp_path / "own", "-c", script)
+    out, err = done.communicate(timeout=120)
+    assert done.returncode == 0, err
+    address, nodes = out.split()
+    assert address.rpartition(":")[2] != cluster.address.rpartition(":")[2]
+    assert nodes == "1"
+
+
+def test_without_the_token_the_cluster_is_not_joined(cluster, start, tmp_path):
+    folder = tmp_path / "stranger"
+    study = start(
+        folder, "-m", "search.run", *WORDS, f"runner.address={cluster.address}", token=False
+    )
+    _, err = study.communicate(timeout=200)
+    assert study.returncode == 2
+    assert "cannot be joined" in err
+    assert "RAY_AUTH_TOKEN" in err
+    assert "Traceback" not in err
+    assert not list((folder / "run" / "trials").glob("*"))
+
+
+def test_more_trials_than_the_cluster_holds_are_refused(cluster, start, tmp_path):
+    words = [*WORDS, f"runner.address={cluster.address}", "runner.workers=9"]
+    study = start(tmp_path / "many", "-m", "search.run", *words)
+    _, err = study.communicate(timeout=200)
+    assert study.returncode == 2
+    assert "9 trials of 1 CPUs are asked for, the cluster has" in err
+
+
+def may_unshare():
+    done = subprocess.run(
+        ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    return done.returncode == 0
+
+
+@pytest.mark.skipif(not may_unshare(), reason="this user may not make a mount namespace")
+def test_a_node_that_does_not_see_the_run_directory_is_named(cluster, start, tmp_path):
+    folder = tmp_path / "unshared"
+    folder.mkdir()
+    hidden = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {folder} && exec "$@"', "-"]
+    node = cluster.add(*hidden)
+    try:
+        study = start(folder, "-m", "search.run", *WORDS, f"runner.address={cluster.address}")
+        _, err = study.communicate(timeout=200)
+    finally:
+        cluster.nodes.remove(node)
+        node.kill()
+    assert study.returncode == 4
+    assert "1 of 2 nodes do not see the run directory" in err
+    assert "run_dir=PATH" in err
+    assert "Traceback" not in err
