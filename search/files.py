@@ -131,10 +131,17 @@ def _free_name(run_dir: Path) -> Path:
     return candidate
 
 
+class _LogFile(logging.FileHandler):
+    """A log on a full disk loses lines; the study's own message says why it ended."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nothing: the default prints a traceback for every line."""
+
+
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
     """Appends log records of bitfront's packages to ``path`` while the body runs."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in LOGGED]
     before = [(logger.level, logger.propagate) for logger in loggers]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,18 +80,11 @@ def run_study(plan: Plan, raw: Mapping[str, Any], command: str) -> Outcome:
     with lock(run_dir), files.log_to(run_dir / "run.log"):
         log.info("%s", command)
         _refuse_other_study(run_dir, raw, extend=settings.resume == "extend")
-        manifest = _manifest(plan, raw, command)
-        _write_inputs(run_dir, plan, raw, manifest)
-        files.set_status(run_dir, "running")
-        try:
+        with _status(run_dir):
+            manifest = _manifest(plan, raw, command)
+            _write_inputs(run_dir, plan, raw, manifest)
+            files.set_status(run_dir, "running")
             outcome = _run(plan, run_dir, manifest)
-        except BaseException as cause:
-            with suppress(OSError):
-                code = cause.exit_code if isinstance(cause, BitfrontError) else 1
-                files.set_status(run_dir, "failed", f"{type(cause).__name__}: {cause}", code)
-            if isinstance(cause, OSError) and cause.errno in FULL:
-                raise _full(run_dir, cause) from cause
-            raise
         state = "interrupted" if outcome.exit_code >= 128 else "finished"
         files.set_status(run_dir, state, "", outcome.exit_code)
     successes = int((outcome.table["status"] == "ok").sum())
@@ -103,9 +97,26 @@ def run_study(plan: Plan, raw: Mapping[str, Any], command: str) -> Outcome:
     return outcome
 
 
+@contextmanager
+def _status(run_dir: Path) -> Iterator[None]:
+    """Writes down a failure; a full disk becomes a message."""
+    try:
+        yield
+    except BaseException as cause:
+        told: BaseException = cause
+        if isinstance(cause, OSError) and cause.errno in FULL:
+            told = _full(run_dir, cause)
+        with suppress(OSError):
+            code = told.exit_code if isinstance(told, BitfrontError) else 1
+            files.set_status(run_dir, "failed", f"{type(told).__name__}: {told}", code)
+        if told is cause:
+            raise
+        raise told from cause
+
+
 def _full(run_dir: Path, cause: OSError) -> DataError:
     return DataError(
-        f"the disk of the run directory is full: {cause.strerror}",
+        f"the disk of the run directory is full: {os.strerror(cause.errno or errno.ENOSPC)}",
         where=str(run_dir),
         expected="room for journals and reports, some megabytes",
         fix="free space and run the same command again: it goes on where it stopped",

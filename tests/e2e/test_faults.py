@@ -1,0 +1,69 @@
+"""What kills a study in practice: its driver, a worker, memory, the disk. Nothing is lost.
+
+A node that is lost is in test_two_nodes.py; ``bitfront-bench faults`` repeats the kills at
+random moments.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search.benches.faults import Studies, candidates
+from tests.e2e.conftest import read
+from tests.e2e.test_two_nodes import may_unshare
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory, cache):
+    made = Studies(tmp_path_factory.mktemp("studies"), ("budget.evaluations=30",))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BITFRONT_CACHE", str(cache))
+        return made, *made.undisturbed(warm=False)
+
+
+@pytest.mark.parametrize(("kind", "seed"), [("driver", 4), ("worker", 1)])
+def test_a_killed_process_loses_nothing_and_changes_nothing(studies, kind, seed):
+    made, undisturbed, seconds = studies
+    found = made.disturbed(kind, seed, np.random.default_rng(seed), undisturbed, seconds)
+    assert (found.lost, found.repeated, found.different, found.corrupt) == (0, 0, 0, 0)
+    assert found.kept == len(undisturbed)
+    assert found.twice <= found.allowed
+
+
+@pytest.mark.skipif(not may_unshare(), reason="this user may not make a mount namespace")
+def test_a_full_disk_ends_in_one_message_and_goes_on_when_there_is_room(studies, tmp_path):
+    _, undisturbed, _ = studies
+    command = (
+        f"{sys.executable} -m search.run task.width=2 task.epochs=1 strategy=[random,greedy,nsga2]"
+        " budget.evaluations=30 study=full run_dir=disk/run runner=local"
+    )
+    script = f"""
+        mkdir disk && mount -t tmpfs -o size=150k none disk
+        {command} > out1 2> err1; echo $? > code1
+        cat disk/run/trials/*.jsonl > before
+        mount -o remount,size=50m disk
+        {command} > out2 2> err2; echo $? > code2
+        cp -r disk/run kept
+    """
+    subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], cwd=tmp_path, check=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    first, second = ((tmp_path / name).read_text() for name in ("err1", "err2"))
+    assert (tmp_path / "code1").read_text().strip() == "4", first
+    assert "the disk of the run directory is full: No space left on device" in first
+    assert "goes on where it stopped" in first
+    assert "Traceback" not in first
+    assert 5 < (tmp_path / "before").read_bytes().count(b"\n") < 95, "it filled while searching"
+    assert (tmp_path / "code2").read_text().strip() == "0", second
+    kept = tmp_path / "kept"
+    assert candidates(kept).equals(undisturbed)
+    assert read(kept / "status.json")["state"] == "finished"
+    assert not [path for path in kept.rglob(".*") if path.name != ".tune"]
