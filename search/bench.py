@@ -28,6 +28,8 @@ Examples
   bitfront-bench strategies                     # strategies against the true optimum
   bitfront-bench strategies task=digits_resnet space=w2348_a48
   bitfront-bench faults                         # studies killed at random moments
+  bitfront-bench throughput                     # what the platform adds to an evaluation
+  bitfront-bench scaling                        # two workers against one; a study's fixed cost
   bitfront-bench evaluate > figures.jsonl       # JSON lines only; the table goes to stderr
 """
 

@@ -25,6 +25,7 @@ from search.strategies.base import Strategy
 from search.targets import build
 from search.tasks.base import Task
 from search.tasks.synthetic import with_calibration
+from search.trackers.base import Tracker
 from spaces.baselines import float_codes
 from spaces.build import build_space
 from spaces.choices import Choice
@@ -85,6 +86,26 @@ class Plan:
         }
 
 
+def build_trackers(settings: Settings) -> dict[str, Tracker]:
+    """The chosen trackers by name, each with what it needs.
+
+    Raises:
+        UsageError: a target is not a tracker, or its package is missing.
+    """
+    found = {}
+    for name, config in settings.trackers.items():
+        made = build(config, settings.plugins, where=f"tracker.{name}")
+        if not isinstance(made, Tracker):
+            raise UsageError(
+                f"tracker '{name}' is a {type(made).__name__}",
+                where=f"tracker.{name}._target_",
+                expected="a subclass of search.trackers.base.Tracker",
+            )
+        made.check(name)
+        found[name] = made
+    return found
+
+
 def build_strategy(name: str, config: Mapping[str, Any], plugins: tuple[str, ...]) -> Strategy:
     """Instantiates one strategy from its configuration.
 
@@ -116,6 +137,7 @@ def make_plan(settings: Settings, task: Task | None = None) -> Plan:
         BitfrontError: one of its kinds; nothing has been written to the run directory.
     """
     check_runner(settings.runner)
+    build_trackers(settings)
     strategies = [
         build_strategy(name, config, settings.plugins)
         for name, config in settings.strategies.items()

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import TextIO
 
 PLAIN_EVERY_S = 30.0
@@ -52,30 +49,6 @@ class Bar:
         else:
             self._stream.write(text + "\n")
         self._stream.flush()
-
-
-@contextmanager
-def watch_journals(trials_dir: Path, total: int) -> Iterator[None]:
-    """Shows how many candidates the journals hold while the body runs."""
-    ended = threading.Event()
-    bar = Bar("search")
-
-    def count() -> int:
-        return sum(path.read_bytes().count(b"\n") for path in trials_dir.glob("*.jsonl"))
-
-    def watch() -> None:
-        while not ended.wait(LIVE_EVERY_S):
-            bar(min(count(), total - 1), total, "candidates")
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        done = count()
-        bar(done, max(done, 1), "candidates")
 
 
 Progress = Callable[[float, float, str], None]

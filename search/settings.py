@@ -186,6 +186,7 @@ class Settings:
         dry_run: stop after the plan.
         min_success: successful candidates below which the exit code is 6.
         plugins: further package prefixes for targets.
+        trackers: target configuration of tools the study is handed to, by name.
     """
 
     study: str
@@ -205,6 +206,7 @@ class Settings:
     dry_run: bool = False
     min_success: int = 1
     plugins: tuple[str, ...] = ()
+    trackers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Settings:
@@ -247,6 +249,7 @@ class Settings:
             dry_run=raw.dry_run,
             min_success=raw.min_success,
             plugins=raw.plugins,
+            trackers=raw.tracker,
         )
 
 
@@ -267,6 +270,7 @@ class _Raw:
     score: dict[str, Any] = field(default_factory=dict)
     hw: dict[str, Any] = field(default_factory=dict)
     ladder: dict[str, Any] = field(default_factory=dict)
+    tracker: dict[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
     resume: str = "auto"
     dry_run: bool = False

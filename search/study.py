@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +24,15 @@ from search import files
 from search.evaluate import Evaluator
 from search.finish import finish
 from search.latency import frame
+from search.live import Board, follow
 from search.lock import lock
-from search.plan import Plan
-from search.progress import Bar, say, watch_journals
+from search.plan import Plan, build_trackers
+from search.progress import Bar, say
 from search.runner.base import BASELINE, Job, Shared, StopFlag
 from search.settings import config_hash, identity, refuse_changes
 from search.targets import build
 from search.tasks.shipping import pack
+from search.trackers.base import Record, track
 from spaces.baselines import uniform_policies
 
 SUBSET = "subset"
@@ -146,6 +148,9 @@ def _run(plan: Plan, run_dir: Path, manifest: dict[str, Any]) -> Outcome:
         "score_seconds": {kind: round(table.seconds, 3) for kind, table in scores.items()},
     }
     files.write_json(run_dir / "manifest.json", manifest)
+    trackers = build_trackers(plan.settings)
+    objectives = (plan.settings.objective.quality, *plan.cost_metrics)
+    track(trackers, Record(plan.settings.study, run_dir, plan.space, table, objectives, manifest))
     return Outcome(run_dir, front, table, errors, exit_code)
 
 
@@ -233,8 +238,7 @@ def _run_trials(
         for name, config in settings.strategies.items()
         for seed in settings.seeds
     ]
-    total = (len(jobs) - 1) * settings.budget.evaluations + len(uniform_policies(plan.space))
-    with watch_journals(run_dir / "trials", total):
+    with follow(_board(plan, jobs), run_dir / "trials"):
         if settings.runner.kind == "local":
             from search.runner import local
 
@@ -242,6 +246,17 @@ def _run_trials(
         from search.runner import ray_tune
 
         return ray_tune.run_jobs(jobs, shared, arrays, stop, settings.runner, run_dir)
+
+
+def _board(plan: Plan, jobs: Sequence[Job]) -> Board:
+    """What is shown while trials run: the front against the first cost."""
+    uniform = len(uniform_policies(plan.space))
+    evaluations = plan.settings.budget.evaluations
+    budgets = {
+        f"{job.strategy}-{job.seed}": uniform if job.is_baseline else evaluations for job in jobs
+    }
+    quality, metric = plan.settings.objective.quality, plan.cost_metrics[0]
+    return Board(plan.space, plan.costs, quality, metric, plan.task.classes, budgets)
 
 
 def _refuse_other_study(run_dir: Path, raw: Mapping[str, Any], *, extend: bool) -> None:

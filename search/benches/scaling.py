@@ -1,0 +1,93 @@
+"""What a second core brings, and what a study costs before and after its search.
+
+Whole studies are run as a user runs them, on the demonstration task. Their speed is read from
+the journals: candidates over the time from the first evaluation to the last, with one worker and
+two interleaved. ``trials`` are two trials of random search, each in a worker; ``evaluators`` one
+trial that spreads batches of eight over shared evaluators. ``fixed`` is the wall time of a study
+of one candidate with everything cached: imports, Ray, planning, final front and report.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from quant.errors import DataError, UsageError
+from search.benches.base import Figure, figure
+from search.records import JournalLine, read_journals
+from search.runner.cluster import cores
+
+SUITE = "scaling"
+ROUNDS, EVALUATIONS = 3, 160
+FASTER, FIXED_S = 1.7, 20.0
+CASES: Mapping[str, tuple[str, ...]] = {
+    "trials": ("seeds=[0,1]", "runner.workers={size}"),
+    "evaluators": ("seeds=[0]", "budget.batch=8", "runner.evaluators={size}"),
+}
+
+
+def run(config: Mapping[str, Any]) -> Iterator[Figure]:
+    """Yields the speed-up of both kinds of parallelism, and the fixed cost of a study.
+
+    Raises:
+        UsageError: this process may use one core only.
+    """
+    if cores() < 2:
+        raise UsageError("one core", where="this process", expected="2 cores or more")
+    with tempfile.TemporaryDirectory(prefix="bitfront-scaling-") as folder:
+        home = Path(folder)
+        study(home, "warm", "budget.evaluations=1")
+        for name, words in CASES.items():
+            speeds: dict[int, list[float]] = {1: [], 2: []}
+            for number in range(ROUNDS):
+                for size in speeds:
+                    sized = [word.format(size=size) for word in words]
+                    lines = study(
+                        home, f"{name}-{size}-{number}",
+                        f"budget.evaluations={EVALUATIONS}", *sized,
+                    )[0]  # fmt: skip
+                    speeds[size].append(speed(lines))
+            ratios = [two / one for one, two in zip(speeds[1], speeds[2], strict=True)]
+            yield figure(SUITE, name, "two_over_one", ratios, "ratio", bar=FASTER, better="higher")
+            for size, values in speeds.items():
+                yield figure(
+                    SUITE, f"{name}@{size}", "candidates_per_s", values, "1/s", better="higher"
+                )
+        seconds = [study(home, f"fixed-{i}", "budget.evaluations=1")[1] for i in range(ROUNDS)]
+        yield figure(SUITE, "study@1", "fixed_s", seconds, "s", bar=FIXED_S)
+
+
+def study(home: Path, name: str, *words: str) -> tuple[list[JournalLine], float]:
+    """Runs a study in a process of its own; its candidates and wall seconds.
+
+    Raises:
+        DataError: it failed.
+    """
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "search.run", "strategy=random", f"study={name}", *words]
+    begun = time.monotonic()
+    done = subprocess.run(
+        command, cwd=home, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])},
+    )  # fmt: skip
+    seconds = time.monotonic() - begun
+    if done.returncode:
+        raise DataError(f"study {name} ended with {done.returncode}", fix=done.stderr[-500:])
+    lines = read_journals(home / "runs" / name / "trials")
+    return [line for line in lines if line.strategy != "baseline"], seconds
+
+
+def speed(lines: Sequence[JournalLine]) -> float:
+    """Candidates per second from the start of the first evaluation to the end of the last.
+
+    The first batch counts with its evaluation time, and everything between evaluations counts.
+    """
+    first = min(lines, key=lambda line: line.unix_s)
+    last = max(line.unix_s for line in lines)
+    return len(lines) / (last - first.unix_s + first.result.eval_s)

@@ -1,0 +1,1 @@
+"""Handing finished studies to other tools: one file each, none needed for a search."""
