@@ -1,9 +1,10 @@
 """Studies killed at random moments: nothing evaluated is lost, nothing is done twice for long.
 
 Every run starts a study, sends SIGKILL to its driver, to one of its trial workers or to a whole
-node of a two-node cluster, and runs the same command again until it ends well. A ledger that
-evaluators sync to disk before they answer is then compared with the merged journals, and the
-candidates with those of a study nobody disturbed.
+node of a two-node cluster, and runs the same command again until it ends well. Moments lie within
+the search; every other driver dies at any moment at all. A ledger that evaluators sync to disk
+before they answer is then compared with the merged journals, and the candidates with those of a
+study nobody disturbed.
 
 Settings of this suite, next to those of bitfront-search:
 
@@ -176,7 +177,8 @@ class Studies:
         folder = self.home / name
         process = self._start(name, on_cluster=kind == "node")
         try:
-            killed = self._disturb(kind, process, folder, rng, len(undisturbed), seconds)
+            anywhere = seconds if kind == "driver" and number % 2 else None
+            killed = self._disturb(kind, process, folder, rng, len(undisturbed), anywhere)
         finally:
             if kind == "driver":
                 process.wait()
@@ -215,17 +217,22 @@ class Studies:
         folder: Path,
         rng: np.random.Generator,
         total: int,
-        seconds: float,
+        anywhere: float | None,
     ) -> int:
-        """Kills at a random moment; returns how many trial workers died of it."""
+        """Kills at a random moment; returns how many trial workers died of it.
+
+        With ``anywhere`` any moment of so many seconds counts: imports, scores, the final
+        front, the report; without it a moment of the search.
+        """
+        if anywhere is not None:
+            time.sleep(float(rng.uniform(0, anywhere)))
+        else:
+            wait_for(folder / "ledger", int(rng.integers(1, int(0.8 * total))), process)
+            time.sleep(float(rng.uniform(0, 0.05)))
         if kind == "driver":
-            # Any moment counts: imports, scores, trials, the final front, the report.
-            time.sleep(float(rng.uniform(0, seconds)))
             workers = trial_workers(psutil.Process(process.pid)) if process.poll() is None else []
             process.kill()
             return len(workers)
-        wait_for(folder / "ledger", int(rng.integers(1, int(0.8 * total))), process)
-        time.sleep(float(rng.uniform(0, 0.05)))
         if kind == "worker":
             workers = trial_workers(psutil.Process(process.pid))
             kill_all([workers[int(rng.integers(len(workers)))]] if workers else [])
