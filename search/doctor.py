@@ -27,6 +27,8 @@ NEEDED = (
         "scikit-learn",
         "safetensors",
         "gymnasium",
+        "psutil",
+        "rich",
     ),
 )
 
@@ -106,8 +108,9 @@ def check_packages() -> Iterator[Verdict]:
 
 def check_machine() -> Iterator[Verdict]:
     """Cores, memory and disk."""
-    cores = os.cpu_count() or 1
-    yield Verdict("cores", OK, f"{cores}: that many trials run at the same time")
+    from search.runner.cluster import cores
+
+    yield Verdict("cores", OK, f"{cores()}: that many trials run at the same time")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     yield _at_least("memory", memory, MIN_MEMORY_GIB, "GiB", "use runner=local or fewer workers")
     disk = shutil.disk_usage(Path.cwd()).free / 2**30
@@ -117,6 +120,25 @@ def check_machine() -> Iterator[Verdict]:
 def _at_least(name: str, value: float, least: float, unit: str, fix: str) -> Verdict:
     fine = value >= least
     return Verdict(name, OK if fine else WARN, f"{value:.1f} {unit}", "" if fine else fix)
+
+
+def check_ray() -> Iterator[Verdict]:
+    """A private Ray starts, answers and stops."""
+    import ray
+
+    from search.runner import cluster
+    from search.settings import RunnerSettings
+
+    begun = time.perf_counter()
+    with cluster.environment():
+        cluster.connect(RunnerSettings(workers=1))
+        try:
+            answer = ray.get(ray.remote(num_cpus=1)(lambda: os.getpid()).remote(), timeout=60)
+        finally:
+            cluster.shutdown()
+    fine = answer != os.getpid()
+    seconds = time.perf_counter() - begun
+    yield Verdict("ray", OK if fine else FAIL, f"a worker answers, {seconds:.1f} s with start")
 
 
 def check_solvers() -> Iterator[Verdict]:
@@ -187,6 +209,7 @@ CHECKS: tuple[Callable[[], Iterator[Verdict]], ...] = (
     check_python,
     check_packages,
     check_machine,
+    check_ray,
     check_solvers,
     check_table,
     check_browser,

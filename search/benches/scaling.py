@@ -24,7 +24,7 @@ from search.records import JournalLine, read_journals
 from search.runner.cluster import cores
 
 SUITE = "scaling"
-ROUNDS, EVALUATIONS = 3, 160
+ROUNDS, EVALUATIONS = 3, 48
 FASTER, FIXED_S = 1.7, 20.0
 CASES: Mapping[str, tuple[str, ...]] = {
     "trials": ("seeds=[0,1]", "runner.workers={size}"),

@@ -13,7 +13,15 @@ def test_a_working_installation_passes_every_check(capsys, monkeypatch, tmp_path
     monkeypatch.setenv("BITFRONT_CACHE", str(tmp_path))
     code, out = run(capsys)
     assert code == 0
-    for name in ("python", "packages", "memory", "solver cbc", "solver highs", "dry evaluation"):
+    for name in (
+        "python",
+        "packages",
+        "memory",
+        "ray",
+        "solver cbc",
+        "solver highs",
+        "dry evaluation",
+    ):
         assert f"ok    {name}" in out
     assert "warn  latency tables     0 in the cache" in out
     assert "fix: bitfront-measure build" in out

@@ -1,5 +1,6 @@
 """The command line: messages and exit codes of a user's mistakes, and what --help costs."""
 
+import os
 import subprocess
 import sys
 
@@ -159,3 +160,38 @@ def test_a_sweep_runs_every_job_and_survives_a_bad_one(command, tiny_task, tmp_p
     assert not (jobs / "1" / "report.html").exists()
     assert (jobs / "2" / "report.html").exists()
     assert "budget.evaluations is -1" in err
+
+
+@pytest.mark.slow
+def test_a_sweep_starts_one_ray_for_all_jobs(command, tiny_task, tmp_path, monkeypatch):
+    import ray
+
+    from search.runner import cluster
+
+    starts, start = [], ray.init
+    monkeypatch.setattr(ray, "init", lambda **more: starts.append(more) or start(**more))
+    words = ["-m", *tiny_task[:2], "strategy=random", "study=both", "budget.evaluations=1,2"]
+    try:
+        code, _, err = command(*words, "runner.workers=1")
+    finally:
+        cluster.shutdown()
+    assert code == 0, err
+    assert len(starts) == 1
+    for job in ("0", "1"):
+        assert (tmp_path / "runs" / "both" / "multirun" / job / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "options"),
+    [
+        ("bitfront-search task=dig", ["task=digits_resnet", "task=digits_vit"]),
+        ("bitfront-search budget.eval", ["budget.evaluations="]),
+        ("bitfront-search tracker=m", ["tracker=mlflow"]),
+    ],
+)
+def test_tab_completion_knows_groups_and_keys(line, options):
+    done = subprocess.run(
+        [sys.executable, "-c", "import search.run; search.run.main()", "-sc", "query=bash"],
+        capture_output=True, text=True, check=True, env={**os.environ, "COMP_LINE": line},
+    )  # fmt: skip
+    assert done.stdout.split() == options
