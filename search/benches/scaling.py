@@ -3,12 +3,15 @@
 Whole studies are run as a user runs them, on the demonstration task. Their speed is read from
 the journals: candidates over the time from the first evaluation to the last, with one worker and
 two interleaved. ``trials`` are two trials of random search, each in a worker; ``evaluators`` one
-trial that spreads batches of eight over shared evaluators. ``fixed`` is the wall time of a study
-of one candidate with everything cached: imports, Ray, planning, final front and report.
+trial that spreads batches of eight over shared evaluators. ``bare`` is what the machine allows:
+plain processes that evaluate policies of the same task and nothing else. ``fixed`` is the wall
+time of a study of one candidate with everything cached: imports, Ray, planning, final front and
+report.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -53,14 +56,56 @@ def run(config: Mapping[str, Any]) -> Iterator[Figure]:
                         f"budget.evaluations={EVALUATIONS}", *sized,
                     )[0]  # fmt: skip
                     speeds[size].append(speed(lines))
-            ratios = [two / one for one, two in zip(speeds[1], speeds[2], strict=True)]
-            yield figure(SUITE, name, "two_over_one", ratios, "ratio", bar=FASTER, better="higher")
-            for size, values in speeds.items():
-                yield figure(
-                    SUITE, f"{name}@{size}", "candidates_per_s", values, "1/s", better="higher"
-                )
+            yield from figures(name, speeds, FASTER)
+        pairs = [(bare(1), bare(2)) for _ in range(ROUNDS)]
+        one, two = zip(*pairs, strict=True)
+        yield from figures("bare", {1: one, 2: two}, None)
         seconds = [study(home, f"fixed-{i}", "budget.evaluations=1")[1] for i in range(ROUNDS)]
         yield figure(SUITE, "study@1", "fixed_s", seconds, "s", bar=FIXED_S)
+
+
+def figures(
+    name: str, speeds: Mapping[int, Sequence[float]], bar: float | None
+) -> Iterator[Figure]:
+    """Ratios of neighbouring runs, and the speeds behind them."""
+    ratios = [two / one for one, two in zip(speeds[1], speeds[2], strict=True)]
+    yield figure(SUITE, name, "two_over_one", ratios, "ratio", bar=bar, better="higher")
+    for size, values in speeds.items():
+        yield figure(SUITE, f"{name}@{size}", "candidates_per_s", values, "1/s", better="higher")
+
+
+def bare(size: int) -> float:
+    """Candidates per second of ``size`` plain processes that start evaluating together."""
+    spawned = multiprocessing.get_context("spawn")
+    together = spawned.Barrier(size)
+    answers = spawned.SimpleQueue()
+    processes = [
+        spawned.Process(target=_bare, args=(seed, together, answers)) for seed in range(size)
+    ]
+    for process in processes:
+        process.start()
+    return float(sum(answers.get() for _ in processes))
+
+
+def _bare(seed: int, together: Any, answers: Any) -> None:
+    import numpy as np
+    import torch
+
+    from search.api import compose_plain
+    from search.evaluate import Evaluator
+    from search.plan import make_plan
+    from search.settings import Settings
+
+    torch.set_num_threads(1)
+    plan = make_plan(Settings.from_dict(compose_plain(["strategy=random"])))
+    evaluator = Evaluator(plan.task, plan.space, plan.settings.method)
+    codes = plan.space.sample(np.random.default_rng(seed), EVALUATIONS)
+    policies = [plan.space.policy(row) for row in codes]
+    evaluator.evaluate(policies[:2])
+    together.wait()
+    begun = time.monotonic()
+    evaluator.evaluate(policies)
+    answers.put(EVALUATIONS / (time.monotonic() - begun))
 
 
 def study(home: Path, name: str, *words: str) -> tuple[list[JournalLine], float]:
