@@ -107,8 +107,10 @@ def prepare_run_dir(run_dir: Path, resume: str) -> None:
     """Creates the run directory, setting an existing run aside when ``resume`` is ``fresh``.
 
     Raises:
-        DataError: the directory cannot be created or written.
+        DataError: the directory cannot be created or written, or a newer bitfront wrote it.
     """
+    if resume != "fresh":
+        _refuse_newer(run_dir)
     try:
         if resume == "fresh" and (run_dir / "manifest.json").exists():
             run_dir.rename(_free_name(run_dir))
@@ -122,6 +124,22 @@ def prepare_run_dir(run_dir: Path, resume: str) -> None:
             expected="a directory this user can create and write",
             fix="choose another with run_dir=PATH",
         ) from cause
+
+
+def _refuse_newer(run_dir: Path) -> None:
+    """A run of another schema must not be written over by this one."""
+    try:
+        data = json.loads((run_dir / "manifest.json").read_text())
+        version = data["schema_version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise DataError(
+            f"the run directory has schema version {version}",
+            where=str(run_dir),
+            expected=f"at most {SCHEMA_VERSION}",
+            fix="upgrade bitfront, choose another study=NAME, or resume=fresh to set it aside",
+        )
 
 
 def _free_name(run_dir: Path) -> Path:

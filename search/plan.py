@@ -19,7 +19,7 @@ from hw_profiles.table_cost import build_cost_model
 from quant.errors import UsageError
 from search.latency import Predictor, predictor
 from search.progress import Bar, say
-from search.runner.cluster import check_runner, workers
+from search.runner.cluster import LOCAL, check_runner, workers
 from search.settings import Settings
 from search.strategies.base import Strategy
 from search.targets import build
@@ -241,12 +241,19 @@ def describe_plan(plan: Plan) -> str:
         f"task    {task.name}: {task.title} ({splits} samples)",
         f"table   {plan.profile.name} [{plan.profile.hash[:12]}]",
         f"trials  {', '.join(trials)} x seeds {list(settings.seeds)}: "
-        f"{budget.evaluations} evaluations each{limit}, {plan.workers} at a time "
+        f"{budget.evaluations} evaluations each{limit}, {_at_a_time(plan)} at a time "
         f"({settings.runner.kind})",
         f"fronts  {settings.objective.quality} against {', '.join(plan.cost_metrics)}",
     ]
     lines += [f"limit   {item.metric} <= {item.limit:g}" for item in plan.constraints]
     return "\n".join([*lines, "", describe(plan.space)])
+
+
+def _at_a_time(plan: Plan) -> str:
+    runner = plan.settings.runner
+    if runner.address != LOCAL and not runner.workers:
+        return f"as many as {runner.address} holds"
+    return str(plan.workers)
 
 
 def devices_of(settings: Settings) -> list[HwConfig]:

@@ -47,6 +47,24 @@ def test_auto_keeps_what_is_there(tmp_path):
     assert (tmp_path / "demo" / "manifest.json").exists()
 
 
+def test_a_run_of_a_newer_schema_is_refused_and_left_as_it_is(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "manifest.json").write_text('{"schema_version": 99}')
+    for resume in ("auto", "extend"):
+        with pytest.raises(DataError, match=r"(?s)schema version 99.*upgrade bitfront"):
+            files.prepare_run_dir(run, resume)
+    assert [path.name for path in run.iterdir()] == ["manifest.json"]
+    files.prepare_run_dir(run, "fresh")
+    assert (tmp_path / "run.1" / "manifest.json").read_text() == '{"schema_version": 99}'
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"no": 1}', '{"schema_version": 1}'])
+def test_any_other_manifest_does_not_keep_a_study_from_going_on(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    files.prepare_run_dir(tmp_path, "auto")
+
+
 def test_a_run_directory_below_a_file_is_refused(tmp_path):
     (tmp_path / "plain").write_text("")
     with pytest.raises(DataError, match=r"(?s)cannot be written.*run_dir=PATH"):
