@@ -27,6 +27,10 @@ FORMATS = ("html", "md", "csv", "json")
 FAILED_CHECK = 4
 
 
+SWEEP = "multirun.yaml"
+"""What Hydra leaves in the directory of a sweep."""
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point; exit codes are those of :mod:`quant.errors`."""
     arguments = parser().parse_args(argv)
@@ -85,7 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
         return pictures(runs, arguments.figures)
     if arguments.format != "html":
         return texts(runs, arguments.format)
-    return pages(runs, shared_root(roots) if arguments.plotly == "directory" else None)
+    code = pages(runs, shared_root(roots) if arguments.plotly == "directory" else None)
+    for root in roots:
+        if (root / SWEEP).is_file():
+            compare_sweep(root)
+    return code
 
 
 def shared_root(roots: Sequence[Path]) -> Path:
@@ -151,6 +159,16 @@ def compare(runs: Sequence[Path], output: str | None) -> int:
     target = Path(output) if output else runs[0].parent / "compare.html"
     print(shown(render_comparison(runs, target)))
     return 0
+
+
+def compare_sweep(root: Path) -> None:
+    """One page for the jobs of a sweep, or the reason why they cannot be compared."""
+    from reports.compare_page import render_comparison
+
+    try:
+        print(shown(render_comparison(runs_in(root), root / "compare.html")))
+    except BitfrontError as error:
+        print(f"not compared: {error.what}", file=sys.stderr)
 
 
 def index(roots: Sequence[Path]) -> int:

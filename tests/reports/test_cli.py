@@ -161,3 +161,28 @@ def test_a_single_run_keeps_the_library_beside_itself(copy, capsys):
     run(capsys, copy, "--plotly", "directory")
     assert list(copy.parent.glob("plotly-*.min.js"))
     assert not list(copy.glob("plotly-*.min.js"))
+
+
+def test_the_jobs_of_a_sweep_are_rendered_and_compared(copy, capsys):
+    sweep = copy.parent
+    shutil.copytree(copy, sweep / "again")
+    (sweep / "multirun.yaml").write_text("")
+    code, out, err = run(capsys, sweep)
+    assert (code, err) == (0, "")
+    assert [line.rpartition("/")[2] for line in out.splitlines()] == [
+        "report.html", "report.html", "compare.html",
+    ]  # fmt: skip
+    assert (sweep / "compare.html").exists()
+
+
+def test_a_sweep_of_different_problems_says_why_it_is_not_compared(copy, capsys):
+    other = copy.parent / "other"
+    shutil.copytree(copy, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["task"]["name"] = "another"
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    (copy.parent / "multirun.yaml").write_text("")
+    code, out, err = run(capsys, copy.parent)
+    assert code == 0
+    assert "not compared: " in err
+    assert len(out.splitlines()) == 2
