@@ -157,11 +157,11 @@ class Studies:
     words: tuple[str, ...]
     cluster: LocalCluster | None = None
 
-    def undisturbed(self, *, warm: bool = True) -> tuple[pd.DataFrame, float]:
+    def undisturbed(self, *words: str, warm: bool = True) -> tuple[pd.DataFrame, float]:
         """Candidates of a study nobody disturbs, and how long it takes when all is cached."""
         for name in ("first", "undisturbed") if warm else ("undisturbed",):
             begun = time.monotonic()
-            finish(self._start(name), name)
+            finish(self._start(name, *words), name)
         return candidates(self.home / "undisturbed" / "run"), time.monotonic() - begun
 
     def disturbed(
@@ -193,10 +193,11 @@ class Studies:
         shutil.rmtree(folder)
         return found
 
-    def _start(self, name: str, *, on_cluster: bool = False) -> subprocess.Popen[bytes]:
+    def _start(self, name: str, *more: str, on_cluster: bool = False) -> subprocess.Popen[bytes]:
         folder = self.home / name
         folder.mkdir(exist_ok=True)
-        words = [*STUDY, *self.words, "run_dir=run", "runner.ledger=ledger", "runner.retries=3"]
+        words = [*STUDY, *self.words, *more, "run_dir=run", "runner.ledger=ledger"]
+        words += [] if "runner=local" in more else ["runner.retries=3"]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
         if on_cluster:
             assert self.cluster is not None

@@ -25,7 +25,7 @@ def studies(tmp_path_factory, cache):
     made = Studies(tmp_path_factory.mktemp("studies"), ("budget.evaluations=30",))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BITFRONT_CACHE", str(cache))
-        return made, *made.undisturbed(warm=False)
+        return made, *made.undisturbed("runner=local", warm=False)
 
 
 @pytest.mark.parametrize(("kind", "seed"), [("driver", 4), ("worker", 1)])
@@ -37,15 +37,28 @@ def test_a_killed_process_loses_nothing_and_changes_nothing(studies, kind, seed)
     assert found.twice <= found.allowed
 
 
+def pages(path):
+    return -(-path.stat().st_size // 4096)
+
+
+def room_for_half(run_dir):
+    """Bytes for what a study writes before its trials, and for half of their lines."""
+    later = {"front.json", "trials.parquet", "report.html"}
+    before = [p for p in run_dir.iterdir() if p.is_file() and p.name not in later]
+    journals = sum(pages(path) for path in (run_dir / "trials").glob("*.jsonl"))
+    return 4096 * (sum(map(pages, before)) + 3 + journals // 2)
+
+
 @pytest.mark.skipif(not may_unshare(), reason="this user may not make a mount namespace")
 def test_a_full_disk_ends_in_one_message_and_goes_on_when_there_is_room(studies, tmp_path):
-    _, undisturbed, _ = studies
+    made, undisturbed, _ = studies
+    size = room_for_half(made.home / "undisturbed" / "run")
     command = (
         f"{sys.executable} -m search.run task.width=2 task.epochs=1 strategy=[random,greedy,nsga2]"
         " budget.evaluations=30 study=full run_dir=disk/run runner=local"
     )
     script = f"""
-        mkdir disk && mount -t tmpfs -o size=150k none disk
+        mkdir disk && mount -t tmpfs -o size={size} none disk
         {command} > out1 2> err1; echo $? > code1
         cat disk/run/trials/*.jsonl > before
         mount -o remount,size=50m disk

@@ -21,7 +21,7 @@ from tests.e2e.conftest import read
 
 ROOT = Path(__file__).parents[2]
 WORDS = (
-    *("task.width=2", "task.epochs=1", "strategy=[random,nsga2]", "budget.evaluations=150"),
+    *("task.width=2", "task.epochs=1", "strategy=[random,nsga2]", "budget.evaluations=90"),
     *("study=nodes", "run_dir=run", "runner.ledger=ledger"),
 )
 pytestmark = pytest.mark.slow
@@ -110,7 +110,7 @@ def test_a_study_uses_both_nodes_and_survives_the_death_of_one(cluster, start, t
     lines = read_journals(folder / "run" / "trials")
     attempts = {(line.strategy, line.incarnation) for line in lines} - {("baseline", "")}
     assert len([name for name, _ in attempts if name != "baseline"]) == 3, "one trial began again"
-    assert sum(after.values()) == 300 + found.twice
+    assert sum(after.values()) == 180 + found.twice
     assert not (folder / "run" / ".tune").exists()
     assert read(folder / "run" / "status.json")["state"] == "finished"
 
