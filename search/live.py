@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from hw_profiles.cost import CostModel
 from search.fronts import Reference, reference_for
 from search.objectives import objective
 from search.pareto import normalised_hypervolume
-from search.progress import LIVE_EVERY_S, Bar
+from search.progress import LIVE_EVERY_S, Bar, repeated
 from search.records import JournalLine
 from spaces.space import SearchSpace
 
@@ -100,9 +100,12 @@ class Board:
     def update(self, trials_dir: Path, now: float) -> None:
         """Reads what was appended since the last call; a line being written waits."""
         for path in sorted(trials_dir.glob("*.jsonl")):
-            with path.open("rb") as file:
-                file.seek(self._read.get(path, 0))
-                whole, _, _ = file.read().rpartition(b"\n")
+            try:
+                with path.open("rb") as file:
+                    file.seek(self._read.get(path, 0))
+                    whole, _, _ = file.read().rpartition(b"\n")
+            except FileNotFoundError:  # an empty journal is removed when its trial ends
+                continue
             self._read[path] = self._read.get(path, 0) + len(whole) + (1 if whole else 0)
             for raw in whole.split(b"\n"):
                 if raw:
@@ -187,7 +190,7 @@ def follow(board: Board, trials_dir: Path, stream: TextIO | None = None) -> Iter
                 board.update(trials_dir, now)
                 live.update(board.table(now), refresh=True)
 
-            with _repeated(draw, ended):
+            with repeated(draw, ended, LIVE_EVERY_S):
                 yield
         return
     bar = Bar("search", stream)
@@ -198,23 +201,5 @@ def follow(board: Board, trials_dir: Path, stream: TextIO | None = None) -> Iter
         total = board.done if finished else max(board.total, board.done + 1)
         bar(board.done, max(total, 1), "candidates")
 
-    with _repeated(tell, ended):
+    with repeated(tell, ended, LIVE_EVERY_S):
         yield
-
-
-@contextmanager
-def _repeated(act: Callable[[], None], ended: threading.Event) -> Iterator[None]:
-    """Calls ``act`` twice a second while the body runs, and once after it."""
-
-    def work() -> None:
-        while not ended.wait(LIVE_EVERY_S):
-            act()
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        act()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 PLAIN_EVERY_S = 30.0
@@ -49,6 +51,30 @@ class Bar:
         else:
             self._stream.write(text + "\n")
         self._stream.flush()
+
+
+@contextmanager
+def repeated(act: Callable[[], None], ended: threading.Event, every_s: float) -> Iterator[None]:
+    """Calls ``act`` now and then while the body runs, and once after it.
+
+    Args:
+        act: called from a thread of its own, never twice at once.
+        ended: set when the body has ended, before the last call.
+        every_s: seconds between calls.
+    """
+
+    def work() -> None:
+        while not ended.wait(every_s):
+            act()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        act()
 
 
 Progress = Callable[[float, float, str], None]

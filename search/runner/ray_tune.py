@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from quant.errors import DataError
+from search.progress import repeated
 from search.runner import cluster, pool
 from search.runner.base import Job, Shared, StopFlag, build_evaluator, run_job
 from search.settings import RunnerSettings
 
+STOP_EVERY_S = 0.2
 SCRATCH = ".tune"
 """Tune's own files in a run directory; every node of a cluster needs them."""
 
@@ -183,23 +186,11 @@ def _scratch(run_dir: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-@contextmanager
-def _announce(stop: StopFlag, path: Path) -> Iterator[None]:
+def _announce(stop: StopFlag, path: Path) -> AbstractContextManager[None]:
     """Makes a stop visible to workers, which share no memory with this process."""
-    import threading
 
-    ended = threading.Event()
+    def tell() -> None:
+        if stop():
+            path.touch()
 
-    def watch() -> None:
-        while not ended.wait(0.2):
-            if stop():
-                path.touch()
-                return
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return repeated(tell, threading.Event(), STOP_EVERY_S)

@@ -150,3 +150,15 @@ def test_elsewhere_lines_are_plain_and_the_last_one_is_the_truth(
 def test_an_error_inside_ends_the_watching(tmp_path, quick):
     with pytest.raises(RuntimeError), follow(board(), tmp_path, io.StringIO()):
         raise RuntimeError
+
+
+def test_a_journal_that_is_removed_meanwhile_does_no_harm(tmp_path, monkeypatch):
+    found = board()
+    write(tmp_path, "random-0-a", line(0, [0, 0, 0]))
+    monkeypatch.setattr(
+        type(tmp_path),
+        "glob",
+        lambda self, _: iter([self / "gone.jsonl", self / "random-0-a.jsonl"]),
+    )
+    found.update(tmp_path, 1.0)
+    assert found.done == 1
