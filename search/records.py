@@ -18,6 +18,7 @@ import pandas as pd
 from quant.errors import DataError
 
 SCHEMA_VERSION = 1
+ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 OK, FAILED = "ok", "failed"
 
 
@@ -125,7 +126,7 @@ class JournalLine:
             "extra": {key: _finite(value) for key, value in self.extra.items()},
             "unix_s": _finite(self.unix_s),
         }
-        return json.dumps(data, separators=(",", ":"), allow_nan=False)
+        return ENCODER.encode(data)
 
     @staticmethod
     def from_json(text: str) -> JournalLine:

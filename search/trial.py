@@ -171,7 +171,7 @@ def _line(
     counters = Counters(spent.true + len(state.asked), spent.surrogate, spent.forward)
     return JournalLine(
         result=result,
-        codes=tuple(int(code) for code in space.codes(policy)),
+        codes=tuple(space.codes(policy).tolist()),
         strategy=name.strategy,
         seed=name.seed,
         incarnation=name.incarnation,

@@ -141,7 +141,7 @@ class SearchSpace:
         for index, group in enumerate(self.groups):
             text = policy.choices[group.name]
             offered = self._codes_of_text[index]
-            if any(policy.choices[name] != text for name in group.layers):
+            if len(group.layers) > 1 and any(policy.choices[n] != text for n in group.layers):
                 taken = sorted({policy.choices[name] for name in group.layers})
                 raise UsageError(f"layers tied to '{group.name}' take different choices: {taken}")
             if text not in offered:

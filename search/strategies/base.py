@@ -157,7 +157,7 @@ class Queue:
 
     def push(self, codes: Sequence[int] | Codes) -> bool:
         """Adds codes unless they were added before; returns whether they are new."""
-        key = tuple(int(code) for code in codes)
+        key = tuple(np.asarray(codes).tolist())
         if key in self.known:
             return False
         self.known.add(key)
