@@ -117,11 +117,7 @@ print(json.dumps({n: [[item.step, item.value] for item in events.Scalars(n)] for
 
 
 def events_in(folder):
-    """Scalars by name, read in a process of its own.
-
-    TensorBoard brings absl, whose log handler closes the stream it was made with when logging is
-    configured anew; in this process that is pytest's.
-    """
+    """Scalars by name, read in a process of its own: TensorBoard's reader stays out of ours."""
     done = subprocess.run(
         [sys.executable, "-c", READ_EVENTS, str(folder)],
         capture_output=True,
