@@ -137,7 +137,12 @@ def check_storage(run_dir: Path) -> None:
             for node in ray.nodes()
             if node["Alive"]
         }
-        blind = [node for node, answer in answers.items() if not ray.get(answer)]
+        blind = []
+        for node, answer in answers.items():
+            try:
+                blind += [] if ray.get(answer) else [node]
+            except ray.exceptions.RayError:
+                continue  # it died since it was listed; nothing will run there
     refuse_blind(run_dir, blind, len(answers))
 
 
