@@ -82,7 +82,7 @@ def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Writes a compressed ``.npz`` of plain arrays atomically, with the schema version in it.
 
     Raises:
-        ValueError: an array holds objects, which would need pickle.
+        ValueError: an array holds Python objects instead of numbers or text.
     """
     if any(array.dtype.hasobject for array in arrays.values()):
         raise ValueError(f"{path.name}: arrays of objects are not written")

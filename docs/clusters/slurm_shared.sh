@@ -14,13 +14,15 @@ port=$((20000 + SLURM_JOB_ID % 20000))
 address="${nodes[0]}:$port"
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
+# Sockets need a short path on the node's own disk.
+folder=$(mktemp -d -t "ray-$SLURM_JOB_ID-XXXX")
 # The ports of workers are left to the system, so that two Rays on a node never want the same.
 common=(--num-cpus="${SLURM_CPUS_PER_TASK:-1}" --min-worker-port=0 --max-worker-port=0
   --disable-usage-stats --block)
 
 start() { srun --nodes=1 --ntasks=1 --nodelist="$1" --overlap ray start "${@:2}" "${common[@]}" & }
-trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
-start "${nodes[0]}" --head --port="$port" --include-dashboard=false --temp-dir="/tmp/ray-$SLURM_JOB_ID"
+trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$folder"' EXIT
+start "${nodes[0]}" --head --port="$port" --include-dashboard=false --temp-dir="$folder"
 sleep "${HEAD_START_S:-15}"
 for node in "${nodes[@]:1}"; do start "$node" --address="$address"; done
 sleep "${NODES_START_S:-15}"

@@ -101,7 +101,7 @@ def test_nodes_without_the_run_directory_are_counted_and_named(tmp_path):
     ("cause", "fix"),
     [
         (ConnectionError("no"), "same Ray and Python versions"),
-        (PermissionError("/tmp/ray"), "runs as another user on this machine"),
+        (PermissionError("sockets/plasma_store"), "runs as another user on this machine"),
         (RuntimeError("Failed to connect to GCS. InvalidAuthToken: missing"), "RAY_AUTH_TOKEN"),
     ],
 )
