@@ -96,7 +96,5 @@ def test_the_script_for_shared_nodes_runs_a_study_on_two(slurm, tmp_path):
     assert "study shared   17 candidates (17 ok)" in done.stdout
     lines = read_journals(tmp_path / "runs" / "shared" / "trials")
     assert {line.strategy for line in lines} == {"baseline", "random", "nsga2"}
-    left = subprocess.run(
-        ["pgrep", "-f", f"ray-{os.getpid()}-"], capture_output=True, check=False
-    )
+    left = subprocess.run(["pgrep", "-f", f"ray-{os.getpid()}-"], capture_output=True, check=False)
     assert left.stdout == b"", "the script stops what it started"

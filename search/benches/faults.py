@@ -103,6 +103,7 @@ class Audit:
         allowed: evaluations that may have been made again, one per killed trial worker.
         different: candidates that differ from those of the undisturbed study.
         corrupt: files that cannot be read, are half written or fail ``--check``.
+        hit: whether the kill found a study that was still running.
     """
 
     kept: int
@@ -112,6 +113,7 @@ class Audit:
     allowed: int
     different: int
     corrupt: int
+    hit: bool = True
 
 
 def run(options: Options) -> Iterator[Figure]:
@@ -145,8 +147,19 @@ def figures(kind: str, audits: Sequence[Audit]) -> Iterator[Figure]:
     for metric, values in sums.items():
         unit = "files" if metric == "corrupt" else "candidates"
         yield figure(SUITE, case, metric, [float(sum(values))], unit, bar=0.0)
+    hits, amid = sum(audit.hit for audit in audits), sum(audit.allowed > 0 for audit in audits)
+    yield figure(SUITE, case, "hit_a_running_study", [float(hits)], "kills", better="higher")
+    yield figure(SUITE, case, "hit_a_running_trial", [float(amid)], "kills", better="higher")
     yield figure(SUITE, case, "twice", [float(audit.twice) for audit in audits], "candidates")
     yield figure(SUITE, case, "kept", [float(audit.kept) for audit in audits], "candidates")
+
+
+@dataclass(frozen=True)
+class Kill:
+    """What was killed: ``hit`` when a study was still running, and how many trial workers."""
+
+    hit: bool
+    workers: int
 
 
 @dataclass(frozen=True)
@@ -175,21 +188,17 @@ class Studies:
         """One study, killed once at a random moment and brought to its end."""
         name = f"{kind}-{number}"
         folder = self.home / name
-        process = self._start(name, on_cluster=kind == "node")
-        try:
-            anywhere = seconds if kind == "driver" and number % 2 else None
-            killed = self._disturb(kind, process, folder, rng, len(undisturbed), anywhere)
-        finally:
-            if kind == "driver":
-                process.wait()
+        on_cluster = kind == "node"
+        process = self._start(name, on_cluster=on_cluster)
+        anywhere = seconds if kind == "driver" and number % 2 else None
+        killed = self._disturb(kind, process, folder, rng, len(undisturbed), anywhere)
         for _ in range(TRIES):
-            if process.poll() != 0:
-                if kind == "driver":
-                    wait_for_orphans(folder)
-                    process = self._start(name)
-                finish(process, name, check=False)
+            if finish(process, name, check=False) == 0:
+                break
+            wait_for_orphans(folder)
+            process = self._start(name, on_cluster=on_cluster)
         finish(process, name)
-        found = audit(folder, undisturbed, allowed=killed)
+        found = replace(audit(folder, undisturbed, killed.workers), hit=killed.hit)
         shutil.rmtree(folder)
         return found
 
@@ -219,8 +228,8 @@ class Studies:
         rng: np.random.Generator,
         total: int,
         anywhere: float | None,
-    ) -> int:
-        """Kills at a random moment; returns how many trial workers died of it.
+    ) -> Kill:
+        """Kills at a random moment.
 
         With ``anywhere`` any moment of so many seconds counts: imports, scores, the final
         front, the report; without it a moment of the search.
@@ -230,24 +239,25 @@ class Studies:
         else:
             wait_for(folder / "ledger", int(rng.integers(1, int(0.8 * total))), process)
             time.sleep(float(rng.uniform(0, 0.05)))
-        if kind == "driver":
-            workers = trial_workers(psutil.Process(process.pid)) if process.poll() is None else []
-            process.kill()
-            return len(workers)
-        if kind == "worker":
-            workers = trial_workers(psutil.Process(process.pid))
-            kill_all([workers[int(rng.integers(len(workers)))]] if workers else [])
-            return min(1, len(workers))
+        if kind != "node":
+            workers = trial_workers(process.pid)
+            if kind == "driver":
+                # Not by psutil, whose wait would take the exit code away from the Popen object.
+                hit = process.poll() is None
+                process.kill()
+                return Kill(hit, len(workers))
+            picked = [workers[int(rng.integers(len(workers)))]] if workers else []
+            kill_all(picked)
+            return Kill(bool(picked), len(picked))
         assert self.cluster is not None
         node = self.cluster.nodes.pop()
         died = sum(is_trial(item) for item in node.processes())
+        hit = process.poll() is None
         node.kill()
-        return died
+        return Kill(hit, died)
 
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
 TRIAL = "ray::Implicit"
 """How Ray calls a process that runs a Tune function; its agents are ``ray::`` too."""
 
@@ -260,10 +270,11 @@ def is_trial(process: psutil.Process) -> bool:
         return False
 
 
-def trial_workers(driver: psutil.Process) -> list[psutil.Process]:
-    """Trial workers below a driver."""
+def trial_workers(driver: int) -> list[psutil.Process]:
+    """Trial workers below the driver of that process id; none when it has ended."""
     try:
-        return [item for item in driver.children(recursive=True) if is_trial(item)]
+        below = psutil.Process(driver).children(recursive=True)
+        return [item for item in below if is_trial(item)]
     except psutil.NoSuchProcess:
         return []
 
@@ -287,8 +298,8 @@ def wait_for_orphans(folder: Path, limit_s: float = 30.0) -> None:
         time.sleep(0.5)
 
 
-def finish(process: subprocess.Popen[bytes], name: str, *, check: bool = True) -> None:
-    """Waits for a study.
+def finish(process: subprocess.Popen[bytes], name: str, *, check: bool = True) -> int:
+    """Waits for a study and returns its exit code.
 
     Raises:
         DataError: it failed, or took too long.
@@ -300,6 +311,7 @@ def finish(process: subprocess.Popen[bytes], name: str, *, check: bool = True) -
         code = process.wait()
     if check and code:
         raise DataError(f"study {name} ended with {code}", where=f"{name}/log.txt")
+    return code
 
 
 def candidates(run_dir: Path) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from search.records import Result
 from search.solvers.gain import expected_gain
 from search.solvers.residual import Points, Prior, places, posterior
 from search.strategies.base import SearchContext
-from search.strategies.tables import cost_table
+from search.strategies.tables import cost_table, starts
 from spaces.constraints import reachable
 
 Codes = npt.NDArray[np.int64]
@@ -213,3 +213,20 @@ class Candidates:
             return False
         beaten = (losses < losses[index])[:, None] & (costs <= costs[index])
         return bool((~beaten.any(axis=0)).any())
+
+
+def opened(context: SearchContext, kind: str, strategy: str) -> tuple[Candidates, list[Codes]]:
+    """Candidates of a score's surrogate, and the front of the score for each cost metric.
+
+    Args:
+        context: of the trial.
+        kind: score whose table carries a surrogate.
+        strategy: for messages.
+
+    Raises:
+        UsageError: the score predicts no whole policies.
+        InfeasibleError: no policy satisfies the constraints.
+    """
+    surrogate = surrogate_of(context, kind, strategy)
+    begin = starts(context, kind)
+    return Candidates(context, surrogate, np.concatenate(begin)), begin

@@ -25,8 +25,7 @@ from search.records import Result
 from search.solvers.order import bisection_order
 from search.solvers.refine import Found, Landscape, neighbours, refine
 from search.strategies.base import SearchContext, Strategy, Work
-from search.strategies.candidates import Candidates, surrogate_of
-from search.strategies.tables import starts
+from search.strategies.candidates import opened
 from spaces.policy import Policy
 
 Codes = npt.NDArray[np.int64]
@@ -63,9 +62,7 @@ class LssStrategy(Strategy):
             InfeasibleError: no policy satisfies the constraints.
         """
         super().start(context)
-        surrogate = surrogate_of(context, self._score, "lss")
-        begin = starts(context, self._score)
-        self._candidates = Candidates(context, surrogate, np.concatenate(begin))
+        self._candidates, begin = opened(context, self._score, "lss")
         fronts = [self._refined(axis, points) for axis, points in enumerate(begin)]
         self._candidates.worst = max(float(front.loss.max()) for front in fronts)
         self._opening = self._open(fronts)

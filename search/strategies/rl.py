@@ -23,8 +23,7 @@ from search.records import Result
 from search.rl.episodes import Problem
 from search.rl.ppo import Ppo, PpoOptions, Shaping, additive_potential
 from search.strategies.base import SearchContext, Strategy, Work
-from search.strategies.candidates import Candidates, surrogate_of
-from search.strategies.tables import starts
+from search.strategies.candidates import opened
 from spaces.constraints import combined
 from spaces.policy import Policy
 
@@ -90,9 +89,7 @@ class RlStrategy(Strategy):
             InfeasibleError: no policy satisfies the constraints.
         """
         super().start(context)
-        surrogate = surrogate_of(context, self._score, "rl")
-        begin = starts(context, self._score)
-        self._candidates = Candidates(context, surrogate, np.concatenate(begin))
+        self._candidates, begin = opened(context, self._score, "rl")
         self._problem = Problem.of(context, self._score)
         seed = int(context.rng.integers(2**31))
         # Not of the budget: a study that is extended later must have asked the same so far.
