@@ -40,6 +40,8 @@ from hw_profiles.validate import (
     UNIFORM,
     Drawn,
     EndToEnd,
+    OpCheck,
+    check_ops,
     draw_checks,
     fit_line,
     measure_end_to_end,
@@ -47,7 +49,7 @@ from hw_profiles.validate import (
 )
 from spaces.space import SearchSpace
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MIXED = 24
 MOST_NOISE = 0.10
 ATTEMPTS = 3
@@ -98,6 +100,7 @@ class LatencyModel:
         intercept_ms: of the line through the uniform policies.
         slope: of that line.
         checks: policies measured end to end; empty when the device cannot be measured.
+        ops: op types of these policies, alone and inside the network.
         seconds: wall time spent on reading graphs and measuring.
     """
 
@@ -105,6 +108,7 @@ class LatencyModel:
     intercept_ms: float = 0.0
     slope: float = 1.0
     checks: tuple[Check, ...] = ()
+    ops: tuple[OpCheck, ...] = ()
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -117,9 +121,9 @@ class LatencyModel:
         found = dict(data["conversions"])
         found["pairs_ms"] = tuple(tuple(pair) for pair in found["pairs_ms"])
         checks = tuple(Check(**item) for item in data["checks"])
-        return LatencyModel(
-            Conversions(**found), data["intercept_ms"], data["slope"], checks, data["seconds"]
-        )
+        ops = tuple(OpCheck(**item) for item in data["ops"])
+        line = (data["intercept_ms"], data["slope"])
+        return LatencyModel(Conversions(**found), *line, checks, ops, data["seconds"])
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,10 @@ def fit_latency(
     found = fit(*parts, read[: len(codes)], target.hw.batch)
     chosen = read[len(codes) :]
     measured = _measured(target, chosen, progress, rng)
-    return _fitted(target, profile, found, checks, chosen, measured), profile
+    model = _fitted(target, profile, found, checks, chosen, measured)
+    progress(f"profiling {len(chosen)} policies op by op")
+    ops = check_ops(target.network, target.space, checks, chosen, profile.node_ms)
+    return replace(model, ops=ops), profile
 
 
 def _measured(

@@ -27,6 +27,7 @@ Codes = npt.NDArray[np.int64]
 UNIFORM, RANDOM = "uniform", "random"
 WALL_CALLS = 200
 BLOCK_MS = 8.0
+PROFILED_CALLS = 60
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,58 @@ class EndToEnd:
     again_ms: float
     wall_p50_ms: float
     wall_p99_ms: float
+
+
+@dataclass(frozen=True)
+class OpCheck:
+    """Nodes of one op type in one policy: timed alone, and inside the network.
+
+    Attributes:
+        policy_id: of the policy in its space.
+        drawn: ``"uniform"`` or ``"random"``.
+        op: op type of the optimised graph.
+        nodes: how many.
+        predicted_ms: sum of their entries in the table.
+        measured_ms: their time inside the whole network, by the runtime's profiler.
+    """
+
+    policy_id: str
+    drawn: str
+    op: str
+    nodes: int
+    predicted_ms: float
+    measured_ms: float
+
+
+def check_ops(
+    network: Network,
+    space: SearchSpace,
+    drawn: Sequence[Drawn],
+    probes: Sequence[Probe],
+    node_ms: Mapping[str, float],
+) -> tuple[OpCheck, ...]:
+    """Every op type of every policy, predicted and measured; see :class:`OpCheck`.
+
+    Args:
+        network: the model in the runtime.
+        space: of the policies.
+        drawn: the policies.
+        probes: their optimised graphs, in the same order.
+        node_ms: time of every node alone.
+    """
+    found = []
+    for item, probe in zip(drawn, probes, strict=True):
+        policy_id = space.policy(item.codes).policy_id
+        measured = network.op_times(probe.kernels, PROFILED_CALLS)
+        by_op: dict[str, list[float]] = {}
+        for node in probe.nodes:
+            by_op.setdefault(node.op, []).append(node_ms[node.id])
+        found += [
+            OpCheck(policy_id, item.drawn, op, len(times), sum(times), measured[op])
+            for op, times in by_op.items()
+            if op in measured
+        ]
+    return tuple(found)
 
 
 def draw_checks(

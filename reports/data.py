@@ -60,6 +60,7 @@ class ReportData:
         tables: additive cost ``float[groups, choices]`` by metric, NaN-padded.
         sensitivity: score tables, or None.
         latency_check: predicted and measured latency of whole policies, or None.
+        latency_ops: the same by op type of their graphs, or None.
         profile: the latency table used, or None.
         log: last lines of ``run.log``.
         notes: what is missing, torn or unfinished, in sentences.
@@ -78,6 +79,7 @@ class ReportData:
     tables: Mapping[str, Floats] = field(default_factory=dict)
     sensitivity: pd.DataFrame | None = None
     latency_check: pd.DataFrame | None = None
+    latency_ops: pd.DataFrame | None = None
     profile: Mapping[str, Any] | None = None
     log: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -198,6 +200,7 @@ def load_run(path: Path | str) -> ReportData:
         tables=_tables(space, costs_file),
         sensitivity=read_table(path / "sensitivity.parquet"),
         latency_check=read_table(path / "latency_check.parquet"),
+        latency_ops=read_table(path / "latency_ops.parquet"),
         profile=read_json(path / "profile.json"),
         log=read_lines(path / "run.log")[-LOG_LINES:],
         notes=tuple(notes),

@@ -1,4 +1,4 @@
-"""What the latency table of a run holds, op by op."""
+"""The latency table of a run, op by op: what it holds, and how far it is off."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ import numpy as np
 from reports import numbers
 from reports.data import ReportData
 from reports.html import Html, el, table_html
+from search.latency_figures import op_figures
 
+OP_COLUMNS = ("op", "policies", "share of the time", "mean absolute error", "bias")
+OP_NOTE = (
+    "Nodes timed alone, as the table holds them, against their time inside whole networks by the "
+    "runtime's profiler (wall clock, whole microseconds a node); before any fit."
+)
 COLUMNS = ("op", "entries", "kernels run", "origin", "spread, median", "spread, largest")
 
 
@@ -27,6 +33,29 @@ def kernels_card(data: ReportData) -> Html | None:
         "div", table, class_="scroll", tabindex="0", role="region", aria_label="Entries by op"
     )
     return el("div", el("h3", "The latency table, op by op"), scroll, class_="card")
+
+
+def ops_card(data: ReportData) -> Html | None:
+    """A row per op type that was timed alone and inside networks; None without any."""
+    found = () if data.latency_ops is None else op_figures(data.latency_ops)
+    if not found:
+        return None
+    rows = [
+        (
+            item.op,
+            str(item.policies),
+            numbers.percent(item.share),
+            numbers.percent(item.mape),
+            f"{100 * item.bias:+.1f} %",
+        )
+        for item in found
+    ]
+    table = table_html(OP_COLUMNS, rows, "Error of the table by op type")
+    scroll = el(
+        "div", table, class_="scroll", tabindex="0", role="region", aria_label="Error by op type"
+    )
+    note = el("p", OP_NOTE, class_="muted small")
+    return el("div", el("h3", "Error by op type"), note, scroll, class_="card")
 
 
 def _row(entries: list[Mapping[str, Any]]) -> tuple[str, ...]:

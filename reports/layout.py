@@ -9,7 +9,7 @@ from reports.exports import exports_card
 from reports.failures import failures_card
 from reports.figure import Drawn
 from reports.html import Html, el, join, table_html
-from reports.kernels import kernels_card
+from reports.kernels import kernels_card, ops_card
 from reports.sections import section
 
 Layout = Callable[[ReportData, Sequence[Drawn]], Html]
@@ -203,6 +203,11 @@ def latency_cards(data: ReportData, items: Sequence[Drawn]) -> Html:
     return join([plain_cards(data, items), kernels_card(data)])
 
 
+def op_cards(data: ReportData, items: Sequence[Drawn]) -> Html:
+    """A small plot per op type, then all of them as a table."""
+    return join([el("div", plain_cards(data, items), class_="trio"), ops_card(data)])
+
+
 def deployed_cards(data: ReportData, items: Sequence[Drawn]) -> Html:
     """The picture where files were timed, then every export."""
     drawn = [item for item in items if item.figure is not None or item.error]
@@ -224,6 +229,7 @@ SPECIAL: dict[str, Layout] = {
     "deployed": deployed_cards,
     "latency": latency_cards,
     "log": log_cards,
+    "ops": op_cards,
     "front": front_cards,
     "policy": policy_cards,
     "hypervolume": paired_cards,

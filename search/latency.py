@@ -12,16 +12,21 @@ from hw_profiles.hw import AUTO, HwConfig
 from hw_profiles.latency import Check, LatencyModel, Target, edges_of, load_or_fit
 from hw_profiles.profile import Profile
 from hw_profiles.table_cost import Edges
+from hw_profiles.validate import OpCheck
 from quant.errors import UsageError
 from search.latency_figures import figures
 from search.tasks.base import Task
 from spaces.space import SearchSpace
 
 
+def ops_frame(checks: Sequence[OpCheck]) -> pd.DataFrame:
+    """Rows of ``latency_ops.parquet``."""
+    return pd.DataFrame([asdict(item) for item in checks], columns=list(OpCheck.__annotations__))
+
+
 def frame(checks: Sequence[Check]) -> pd.DataFrame:
     """Rows of ``latency_check.parquet``."""
-    names = list(Check.__dataclass_fields__)
-    rows = pd.DataFrame([asdict(check) for check in checks], columns=names)
+    rows = pd.DataFrame([asdict(item) for item in checks], columns=list(Check.__annotations__))
     sessions = rows[["measured_ms", "measured_again_ms"]]
     return rows.assign(low_ms=sessions.min(axis=1), high_ms=sessions.max(axis=1))
 
@@ -35,12 +40,14 @@ class Predictor:
             rules.
         profile: the table, with the nodes timed for the conversions.
         checks: policies measured end to end, empty when the device was not measured.
+        ops: op types of these policies, alone and inside the network.
         seconds: spent now; 0 when all came from the cache.
     """
 
     edges: Callable[[SearchSpace], Edges] | None
     profile: Profile
     checks: tuple[Check, ...] = ()
+    ops: tuple[OpCheck, ...] = ()
     seconds: float = 0.0
 
 
@@ -70,7 +77,7 @@ def predictor(
     def edges(found: SearchSpace) -> Edges:
         return replace(edges_of(found, backend, model), evidence=evidence(model))
 
-    return Predictor(edges, profile, model.checks, seconds)
+    return Predictor(edges, profile, model.checks, model.ops, seconds)
 
 
 def evidence(model: LatencyModel) -> dict[str, object]:

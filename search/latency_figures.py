@@ -66,6 +66,44 @@ class Figures:
     size_tau: float
 
 
+@dataclass(frozen=True)
+class OpFigures:
+    """Nodes of one op type over the mixed policies that have any.
+
+    Attributes:
+        op: op type of the optimised graphs.
+        policies: how many have such nodes.
+        share: of the time of all nodes inside the networks.
+        mape: mean absolute error of the table, relative to the time inside the network.
+        bias: mean signed error, likewise.
+    """
+
+    op: str
+    policies: int
+    share: float
+    mape: float
+    bias: float
+
+
+def op_figures(ops: pd.DataFrame) -> tuple[OpFigures, ...]:
+    """How far the table is off for each op type, the dearest first.
+
+    Args:
+        ops: rows of ``latency_ops.parquet`` (``docs/run_directory.md``). Without mixed policies
+            the uniform ones are judged. Rows below the profiler's resolution are left out.
+    """
+    rows = ops[ops["drawn"] == RANDOM] if (ops["drawn"] == RANDOM).any() else ops
+    total = rows["measured_ms"].sum()
+    found = []
+    for op, part in rows[rows["measured_ms"] > 0].groupby("op", sort=True):
+        error = part["predicted_ms"] / part["measured_ms"] - 1
+        share = float(part["measured_ms"].sum() / total)
+        found.append(
+            OpFigures(str(op), len(part), share, float(error.abs().mean()), float(error.mean()))
+        )
+    return tuple(sorted(found, key=lambda item: -item.share))
+
+
 def figures(checks: pd.DataFrame, seed: int = 0) -> Figures | None:
     """The figures of a check; None when no mixed policy was measured.
 

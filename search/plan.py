@@ -16,6 +16,7 @@ from hw_profiles.profile import Profile
 from hw_profiles.pruning import without_losers
 from hw_profiles.store import load_or_measure
 from hw_profiles.table_cost import build_cost_model
+from hw_profiles.validate import OpCheck
 from quant.errors import UsageError
 from search.latency import Predictor, predictor
 from search.progress import Bar, say
@@ -50,6 +51,7 @@ class Plan:
         constraints: hard limits in absolute units.
         table_seconds: time spent measuring missing table entries and the end-to-end check.
         checks: policies predicted and measured end to end.
+        op_checks: op types of these policies, alone and inside the network.
         profiles: latency tables by device, the main one first.
     """
 
@@ -61,6 +63,7 @@ class Plan:
     constraints: tuple[Constraint, ...]
     table_seconds: float
     checks: tuple[Check, ...] = ()
+    op_checks: tuple[OpCheck, ...] = ()
     profiles: Mapping[str, Profile] = field(default_factory=dict)
 
     @property
@@ -166,6 +169,7 @@ def make_plan(settings: Settings, task: Task | None = None) -> Plan:
         constraints,
         sum(found.seconds for found in known.values()),
         main.checks,
+        main.ops,
         {name: found.profile for name, found in known.items()},
     )
 

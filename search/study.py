@@ -23,7 +23,7 @@ from quant.sensitivity.base import Score, ScoreContext, ScoreTable
 from search import files
 from search.evaluate import Evaluator
 from search.finish import finish
-from search.latency import frame
+from search.latency import frame, ops_frame
 from search.live import Board, follow
 from search.lock import lock
 from search.plan import Plan, build_trackers
@@ -316,6 +316,7 @@ def _write_inputs(
         profile.save(run_dir / f"profile-{name}.json")
     if plan.checks:
         files.write_table(run_dir / "latency_check.parquet", frame(plan.checks))
+        files.write_table(run_dir / "latency_ops.parquet", ops_frame(plan.op_checks))
     files.write_json(run_dir / "manifest.json", manifest)
 
 

@@ -42,6 +42,11 @@ class GraphNode(Protocol):
         """Op, attributes, types and shapes, readable."""
         ...
 
+    @property
+    def op(self) -> str:
+        """Op type."""
+        ...
+
 
 class Network(Protocol):
     """A whole model in a runtime, ready to be lowered for any policy."""
@@ -62,6 +67,10 @@ class Network(Protocol):
 
     def call(self, kernels: Kernels) -> Call:
         """Runs a policy end to end once per call."""
+        ...
+
+    def op_times(self, kernels: Kernels, calls: int) -> Mapping[str, float]:
+        """Milliseconds per op type inside the whole network, by the runtime's own profiler."""
         ...
 
 

@@ -8,8 +8,8 @@ from hw_profiles.backends import load_backend
 from hw_profiles.latency import Check, LatencyModel, Target, load_or_fit
 from quant.errors import UsageError
 from search.api import compose_plain
-from search.latency import frame
-from search.latency_figures import Accuracy, Figures, figures
+from search.latency import frame, ops_frame
+from search.latency_figures import Accuracy, Figures, figures, op_figures
 from search.plan import device_of, load_task, make_plan
 from search.progress import say
 from search.settings import Settings
@@ -52,7 +52,7 @@ def text(model: LatencyModel) -> str:
     lines = [_HEADER, *(_row(check) for check in model.checks), ""]
     if found is None:
         return "\n".join([*lines, "no mixed policy runs differently from a uniform one"])
-    return "\n".join([*lines, *_summary(model, found)])
+    return "\n".join([*lines, *_summary(model, found), "", *_ops(model)])
 
 
 _HEADER = (
@@ -91,6 +91,17 @@ def _summary(model: LatencyModel, found: Figures) -> list[str]:
             "measurement; run the command again on a quieter machine"
         )
     return lines
+
+
+def _ops(model: LatencyModel) -> list[str]:
+    """Which kinds of nodes take longer inside the network than alone."""
+    head = f"{'nodes of the graphs':>22s} {'of the time':>12s} {'error':>8s} {'bias':>8s}"
+    rows = [
+        f"{item.op:>22s} {100 * item.share:10.1f} % {100 * item.mape:6.1f} % "
+        f"{100 * item.bias:+6.1f} %"
+        for item in op_figures(ops_frame(model.ops))
+    ]
+    return [f"{head}  (alone against inside the network, before the fit)", *rows] if rows else []
 
 
 def _line(name: str, found: Accuracy) -> str:

@@ -86,6 +86,19 @@ def test_a_measured_model_holds_its_check(measured):
     assert any("end to end" in line for line in lines)
 
 
+def test_every_op_of_a_checked_policy_is_timed_alone_and_inside(measured):
+    found = measured[2]
+    for check in found.checks:
+        ops = [item for item in found.ops if item.policy_id == check.policy_id]
+        assert len({item.op for item in ops}) == len(ops)
+        assert sum(item.predicted_ms for item in ops) == pytest.approx(check.graph_sum_ms)
+        assert all(item.nodes > 0 and item.measured_ms >= 0 for item in ops)
+        assert {item.drawn for item in ops} == {check.drawn}
+    integer = next(check for check in found.checks if check.tag == "w8a8")
+    ops = {item.op for item in found.ops if item.policy_id == integer.policy_id}
+    assert "QLinearConv" in ops
+
+
 def test_the_cost_model_predicts_what_the_check_holds(measured):
     space, _, found, _, grown, *_ = measured
     model = build_cost_model(space, grown, BACKEND, edges=edges_of(space, BACKEND, found))

@@ -4,8 +4,6 @@ Losses add up per layer as ``sensitivity x 4^-bits`` with a small interaction of
 that fronts, knees and sensitivities look like real ones and have a known shape.
 """
 
-import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,17 +11,17 @@ import numpy as np
 import pandas as pd
 
 from hw_profiles import footprint
-from search import files, fronts
-from search.records import Counters, JournalLine, Result, decode_codes
-from search.stats import wilson
+from search import files
+from search.records import Counters, JournalLine, Result
 from search.table import candidate_table
 from spaces.choices import FLOAT_CHOICE, parse_choice
 from spaces.layers import LayerSpec, SkippedOp
 from spaces.space import Cut, Group, SearchSpace
+from tests.support.synthetic_front import make_front, write_policies
+from tests.support.synthetic_manifest import CLASSES, FLOAT_CE, config, manifest
+from tests.support.synthetic_measured import write_export, write_latency_check, write_latency_ops
 
 WEIGHT_BITS = (2, 3, 4, 6, 8)
-CLASSES = 10
-FLOAT_CE = 0.182
 BEGAN = 1_767_225_600.0
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -88,10 +86,11 @@ def write_run(path, recipe=Recipe()):
         files.write_table(path / "trials.parquet", table)
         front = make_front(space, judge, table, recipe)
         files.write_json(path / "front.json", front)
-        _write_policies(path, space, front)
+        write_policies(path, space, front)
         if recipe.measured:
-            _write_latency_check(path, front, recipe)
-            _write_export(path, front)
+            write_latency_check(path, front, recipe)
+            write_latency_ops(path, front, recipe)
+            write_export(path, front)
     return path
 
 
@@ -312,84 +311,6 @@ def _by_trial(lines):
     return trials
 
 
-def make_front(space, judge, table, recipe):
-    tags = fronts.by_tag(table)
-    ids = table["policy_id"].tolist()
-    provenance = judge.provenance()
-    front = {
-        "state": "final",
-        "quality": recipe.quality,
-        "costs": {metric: provenance[metric] for metric in recipe.costs},
-        "reference": {},
-        "fronts": {},
-        "hypervolume": {},
-        "picks": [],
-        "baselines": [ids[row] for row in tags.values()],
-        "float": ids[tags["fp32"]],
-        "uniform_int8": ids[tags["w8a8"]],
-    }
-    shown = set(tags.values())
-    for metric in recipe.costs:
-        reference = fronts.reference_for(space, judge, metric, recipe.quality, FLOAT_CE, CLASSES)
-        rows = fronts.front_rows(table, recipe.quality, metric)
-        front["reference"][metric] = {
-            "point": reference.point,
-            "ideal": reference.ideal,
-            "why": reference.why,
-        }
-        front["fronts"][metric] = [ids[row] for row in rows]
-        front["hypervolume"][metric] = fronts.hypervolumes(
-            table, recipe.quality, metric, reference
-        )
-        chosen = fronts.picks(
-            table,
-            rows,
-            recipe.quality,
-            metric,
-            float_accuracy=float(table["accuracy"].iloc[tags["fp32"]]),
-            tolerance=0.01,
-            worst=reference.point[0],
-        )
-        front["picks"] += [
-            {"role": pick.role, "cost": metric, "policy_id": ids[pick.row]} for pick in chosen
-        ]
-        shown |= set(rows)
-    front["policies"] = {ids[row]: _entry(judge, table.iloc[row]) for row in sorted(shown)}
-    return front
-
-
-ENTRY = (
-    *("tag", "codes", "ce", "kl", "accuracy", "standard_error", "n", "size_bytes", "bops"),
-    *("latency_ms", "mean_weight_bits", "mean_activation_bits", "strategy", "seed"),
-)
-
-
-def _entry(judge, row):
-    item = {key: getattr(row[key], "item", lambda value=row[key]: value)() for key in ENTRY}
-    item["label"] = f"w{row['mean_weight_bits']:.1f}a{row['mean_activation_bits']:.1f}"
-    test = judge.result(decode_codes(row["codes"]), "test")
-    low, high = wilson(test.accuracy * test.n, test.n)
-    item["test"] = {
-        "ce": test.ce,
-        "kl": test.kl,
-        "accuracy": test.accuracy,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "standard_error": test.standard_error,
-        "n": test.n,
-    }
-    return item
-
-
-def _write_policies(path, space, front):
-    for policy_id, item in front["policies"].items():
-        policy = space.policy(decode_codes(item["codes"]))
-        files.write_json(
-            path / "policies" / f"{policy_id}.json",
-            {"policy_id": policy_id, "choices": dict(policy.choices)},
-        )
-
-
 def _write_sensitivity(path, space, judge):
     rows = []
     for kind, scale in (("hutchinson", 1.0), ("sqnr", 0.3)):
@@ -408,122 +329,3 @@ def _write_sensitivity(path, space, judge):
                     }
                 )
     files.write_table(path / "sensitivity.parquet", pd.DataFrame(rows))
-
-
-def _write_latency_check(path, front, recipe):
-    rng = np.random.default_rng(3)
-    chosen = list(front["policies"].items())[: recipe.measured]
-    rows = []
-    for policy_id, item in chosen:
-        predicted = item["latency_ms"]
-        measured = 0.04 + 1.03 * predicted * rng.normal(1, 0.03)
-        rows.append(
-            {
-                "policy_id": policy_id,
-                "tag": item["tag"],
-                "predicted_ms": predicted,
-                "drawn": "uniform" if item["tag"] else "random",
-                "measured_ms": measured * 0.98,
-                "measured_again_ms": measured * 1.02,
-                "low_ms": measured * 0.98,
-                "high_ms": measured * 1.02,
-                "node_sum_ms": measured * 0.95,
-                "wall_p50_ms": measured * 1.01,
-                "wall_p99_ms": measured * 1.3,
-                "sum_ms": predicted * 0.9,
-                "graph_sum_ms": measured * 0.8,
-                "bops": item["bops"],
-                "size_bytes": item["size_bytes"],
-            }
-        )
-    files.write_table(path / "latency_check.parquet", pd.DataFrame(rows))
-
-
-def _write_export(path, front):
-    """The knee as an exported file, timed beside the baselines."""
-    pick = next(p["policy_id"] for p in front["picks"] if p["role"] == "knee")
-    entry = front["policies"][pick]
-    test = entry.get("test", entry)
-
-    def timed(ms):
-        return {"measured_ms": ms, "low_ms": 0.99 * ms, "high_ms": 1.01 * ms}
-
-    folder = path / "exports" / f"{pick}-onnx"
-    folder.mkdir(parents=True)
-    files.write_json(
-        folder / "export.json",
-        {
-            "policy_id": pick,
-            "format": "onnx",
-            "runtime": "onnxruntime 1.0",
-            "n": 600,
-            "deployed": {**test, "accuracy_low": 0.9, "accuracy_high": 0.99},
-            "simulated": test,
-            "agreement": 0.9983,
-            "files": {"model.onnx": 120_000},
-            "predicted_bytes": 110_000,
-            "predicted": {"latency_ms": 0.2},
-            "latency": {
-                **timed(0.21),
-                "noise": 0.01,
-                "references": {"fp32": timed(0.4), "w8a8": timed(0.21)},
-            },
-        },
-    )
-
-
-def manifest(recipe):
-    return {
-        "study": recipe.study,
-        "command": f"bitfront-search task=digits_resnet study={recipe.study}",
-        "started": "2026-01-01T00:00:00Z",
-        "ended": "2026-01-01T00:03:00Z",
-        "exit_code": 0,
-        "git_commit": "abc1234",
-        "python": "3.11.7",
-        "os": "Linux-6.1",
-        "packages": {"torch": "2.13.0", "plotly": "7.1.0"},
-        "config_hash": config_hash(recipe),
-        "identity_hash": "1d1d",
-        "task": {
-            "name": "digits_resnet",
-            "title": "Noisy digits, residual network",
-            "metric": "accuracy",
-            "classes": CLASSES,
-            "n_calibration": 200,
-            "n_search": recipe.n,
-            "n_test": recipe.n,
-            "data_hash": recipe.data_hash,
-            "weights_hash": "beef",
-        },
-        "method": {"name": "rtn_mse"},
-        "device": {
-            "name": "Example CPU @ 2.0 GHz",
-            "cpu_flags": ["avx512_vnni"],
-            "threads": 1,
-            "runtime": "onnxruntime 1.31.1",
-        },
-        "profile_hash": "abcd",
-        "strategies": list(recipe.strategies),
-        "seeds": list(recipe.seeds),
-        "objectives": [recipe.quality, *recipe.costs],
-        "search_queries": 6 + len(recipe.strategies) * len(recipe.seeds) * recipe.per_trial,
-        "score_seconds": {"hutchinson": 3.2},
-        "table_seconds": 21.0,
-        **recipe.extra_manifest,
-    }
-
-
-def config_hash(recipe):
-    text = json.dumps(json.loads(config(recipe)), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def config(recipe):
-    data = {
-        "study": recipe.study,
-        "objective": {"quality": recipe.quality, "costs": list(recipe.costs), "tolerance": 0.01},
-        "budget": {"evaluations": recipe.per_trial},
-        "seeds": list(recipe.seeds),
-    }
-    return json.dumps(data, indent=1) + "\n"

@@ -19,6 +19,7 @@ from hw_profiles.backends.onnxruntime_cpu.session import (
     bound_call,
     open_session,
     optimized_graph,
+    profiled_ms,
 )
 from hw_profiles.backends.onnxruntime_cpu.skeleton import Skeleton, export_skeleton, layer_name
 from hw_profiles.backends.onnxruntime_cpu.whole import lower_model
@@ -118,6 +119,10 @@ class OnnxNetwork:
         """Runs a policy end to end once per call."""
         session = open_session(self.lowered(kernels))
         return bound_call([session], np.random.default_rng(self.seed), self.feed)
+
+    def op_times(self, kernels: Kernels, calls: int) -> dict[str, float]:
+        """Milliseconds per op type inside the whole network, 20th percentile over calls."""
+        return profiled_ms(self.lowered(kernels), self.feed, calls)
 
     def lowered(self, kernels: Kernels) -> onnx.ModelProto:
         """The graph handed to the runtime."""

@@ -1,0 +1,84 @@
+"""front.json and policies/ of a synthetic run."""
+
+from search import files, fronts
+from search.records import decode_codes
+from search.stats import wilson
+from tests.support.synthetic_manifest import CLASSES, FLOAT_CE
+
+
+def make_front(space, judge, table, recipe):
+    tags = fronts.by_tag(table)
+    ids = table["policy_id"].tolist()
+    provenance = judge.provenance()
+    front = {
+        "state": "final",
+        "quality": recipe.quality,
+        "costs": {metric: provenance[metric] for metric in recipe.costs},
+        "reference": {},
+        "fronts": {},
+        "hypervolume": {},
+        "picks": [],
+        "baselines": [ids[row] for row in tags.values()],
+        "float": ids[tags["fp32"]],
+        "uniform_int8": ids[tags["w8a8"]],
+    }
+    shown = set(tags.values())
+    for metric in recipe.costs:
+        reference = fronts.reference_for(space, judge, metric, recipe.quality, FLOAT_CE, CLASSES)
+        rows = fronts.front_rows(table, recipe.quality, metric)
+        front["reference"][metric] = {
+            "point": reference.point,
+            "ideal": reference.ideal,
+            "why": reference.why,
+        }
+        front["fronts"][metric] = [ids[row] for row in rows]
+        front["hypervolume"][metric] = fronts.hypervolumes(
+            table, recipe.quality, metric, reference
+        )
+        chosen = fronts.picks(
+            table,
+            rows,
+            recipe.quality,
+            metric,
+            float_accuracy=float(table["accuracy"].iloc[tags["fp32"]]),
+            tolerance=0.01,
+            worst=reference.point[0],
+        )
+        front["picks"] += [
+            {"role": pick.role, "cost": metric, "policy_id": ids[pick.row]} for pick in chosen
+        ]
+        shown |= set(rows)
+    front["policies"] = {ids[row]: entry_of(judge, table.iloc[row]) for row in sorted(shown)}
+    return front
+
+
+ENTRY = (
+    *("tag", "codes", "ce", "kl", "accuracy", "standard_error", "n", "size_bytes", "bops"),
+    *("latency_ms", "mean_weight_bits", "mean_activation_bits", "strategy", "seed"),
+)
+
+
+def entry_of(judge, row):
+    item = {key: getattr(row[key], "item", lambda value=row[key]: value)() for key in ENTRY}
+    item["label"] = f"w{row['mean_weight_bits']:.1f}a{row['mean_activation_bits']:.1f}"
+    test = judge.result(decode_codes(row["codes"]), "test")
+    low, high = wilson(test.accuracy * test.n, test.n)
+    item["test"] = {
+        "ce": test.ce,
+        "kl": test.kl,
+        "accuracy": test.accuracy,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "standard_error": test.standard_error,
+        "n": test.n,
+    }
+    return item
+
+
+def write_policies(path, space, front):
+    for policy_id, item in front["policies"].items():
+        policy = space.policy(decode_codes(item["codes"]))
+        files.write_json(
+            path / "policies" / f"{policy_id}.json",
+            {"policy_id": policy_id, "choices": dict(policy.choices)},
+        )
