@@ -10,6 +10,7 @@ BOPs are MACs times both bit-widths (van Baalen et al., Bayesian Bits, 2020).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from quant.formats import Format, Granularity
 from quant.ptq.names import extra_channels, splits
@@ -41,6 +42,11 @@ def size_bytes(layer: LayerSpec, choice: Choice) -> int:
     shared = math.ceil(scale_count(layer, weight) * weight.scale_bits / 8)
     bias = layer.out_channels * BIAS_BYTES if layer.bias else 0
     return codes + shared + bias
+
+
+def float_bytes(layers: Iterable[LayerSpec]) -> int:
+    """Bytes of all weights in float32: whether a network fits in a cache."""
+    return sum(4 * math.prod(layer.weight_shape) for layer in layers)
 
 
 def bops(layer: LayerSpec, choice: Choice) -> int:

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hw_profiles.profile import PROVENANCES, Entry, EntryKey
+from hw_profiles.impossible import PROVENANCES
+from hw_profiles.profile import Entry, EntryKey
 from quant.errors import ProfileError, nearest, unknown
 from quant.formats import FLOAT32, Format, parse_format
 from spaces.layers import LayerSpec
@@ -133,7 +134,7 @@ def import_entries(
         columns: what its columns mean.
         layers: the model the rows speak of.
         unit: ``s``, ``ms``, ``us``, ``ns`` or ``cycles@<clock>MHz``.
-        provenance: one of :data:`hw_profiles.profile.PROVENANCES`.
+        provenance: one of :data:`hw_profiles.impossible.PROVENANCES`.
         where: name of the file, for messages.
 
     Raises:

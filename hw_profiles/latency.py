@@ -30,6 +30,7 @@ from hw_profiles.conversions import (
     read_graphs,
 )
 from hw_profiles.fitted import FittedEdges
+from hw_profiles.footprint import float_bytes
 from hw_profiles.hw import HwConfig
 from hw_profiles.profile import Profile, write_atomic
 from hw_profiles.store import cache_dir, cached_path, device_mark, now
@@ -164,13 +165,14 @@ def fit_latency(
     read = read_graphs(target.network, target.space, target.backend, rows, progress)
     timed = measure_unknown(read, profile, target.backend, progress)
     profile = profile.merged((), now(), timed)
-    parts = (target.network, target.space, profile, target.backend)
+    seen = profile.for_weights(float_bytes(target.space.layers))
+    parts = (target.network, target.space, seen, target.backend)
     found = fit(*parts, read[: len(codes)], target.hw.batch)
     chosen = read[len(codes) :]
     measured = _measured(target, chosen, progress, rng)
-    model = _fitted(target, profile, found, checks, chosen, measured)
+    model = _fitted(target, seen, found, checks, chosen, measured)
     progress(f"profiling {len(chosen)} policies op by op")
-    ops = check_ops(target.network, target.space, checks, chosen, profile.node_ms)
+    ops = check_ops(target.network, target.space, checks, chosen, measured, seen.node_ms)
     return replace(model, ops=ops), profile
 
 

@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hw_profiles import parquet
 from hw_profiles.device import Device
+from hw_profiles.impossible import TIMES, check_entries, check_times
 from quant.errors import ProfileError
 
-SCHEMA_VERSION = 3
-"""Version 2 added ``nodes``, version 3 energies and the clock of the device; older files are read
-as tables without them."""
-PROVENANCES = ("measured", "interpolated", "simulated", "published")
-TIMES = ("latency_ms", "spread", "reference_ms", "wall_ratio")
+SCHEMA_VERSION = 4
+"""Version 2 added ``nodes``, version 3 energies and the clock of the device, version 4 times with
+weights in the private cache; older files are read as tables without them."""
+RESIDENT_SHARE = 0.75
+"""Weights up to this share of a private cache stay there, beside the activations."""
 Shape = tuple[int, ...]
 
 
@@ -89,10 +88,12 @@ class Entry:
         statistic: ``"p20"`` or ``"median"`` over rounds (other words for imported tables).
         kernel_ops: op types of the graph the runtime executed, after its optimisation.
         genuine: True when those ops compute in the key's formats; False for storage only.
-        provenance: one of :data:`PROVENANCES`.
+        provenance: one of :data:`hw_profiles.impossible.PROVENANCES`.
         reference_ms: time of the reference kernel in the same rounds, 0 when there was none.
         wall_ratio: wall over CPU time, median of rounds; above 1.2 the kernel was pre-empted.
         energy_mj: energy of one call, millijoules; None where nobody measured it.
+        resident_ms: time with weights that stay in the private cache of a core, as those of a
+            small network do; None where it was not measured or is no other.
     """
 
     key: EntryKey
@@ -106,6 +107,7 @@ class Entry:
     reference_ms: float = 0.0
     wall_ratio: float = 1.0
     energy_mj: float | None = None
+    resident_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,8 @@ class NodeEntry:
         statistic: ``"p20"`` or ``"median"`` over rounds.
         reference_ms: time of the reference kernel in the same rounds.
         wall_ratio: wall over CPU time, median of rounds.
+        resident_ms: time with constants that stay in the private cache; None where it is no
+            other.
     """
 
     id: str
@@ -131,6 +135,10 @@ class NodeEntry:
     statistic: str = ""
     reference_ms: float = 0.0
     wall_ratio: float = 1.0
+    resident_ms: float | None = None
+
+
+Timed = TypeVar("Timed", Entry, NodeEntry)
 
 
 @dataclass(frozen=True)
@@ -160,9 +168,9 @@ class Profile:
     nodes: tuple[NodeEntry, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_entries(self.entries, self.name)
+        check_entries(self.entries, self.name)
         for node in self.nodes:
-            _check_times(node, node.text, self.name)
+            check_times(node, node.text, self.name)
 
     @cached_property
     def by_key(self) -> Mapping[EntryKey, Entry]:
@@ -178,6 +186,20 @@ class Profile:
     def hash(self) -> str:
         """First 16 hex digits of the SHA-256 of the content; independent of entry order."""
         return _digest(_content(self))
+
+    def for_weights(self, weight_bytes: float) -> Profile:
+        """The table as a network with so many bytes of weights sees it.
+
+        Weights that fit in the private cache of a core stay there from call to call; others
+        stream from beyond it on every call, which is what ``latency_ms`` holds.
+        """
+        if weight_bytes > RESIDENT_SHARE * self.device.l2_bytes:
+            return self
+        return replace(
+            self,
+            entries=tuple(_resident(entry) for entry in self.entries),
+            nodes=tuple(_resident(node) for node in self.nodes),
+        )
 
     def merged(
         self, entries: Iterable[Entry], date: str, nodes: Iterable[NodeEntry] = ()
@@ -351,45 +373,5 @@ def _digest(data: Any) -> str:
     return hashlib.sha256(_canonical(data).encode()).hexdigest()[:16]
 
 
-def _check_entries(entries: tuple[Entry, ...], where: str) -> None:
-    for entry in entries:
-        _check_entry(entry, where)
-    counts = Counter(entry.key for entry in entries)
-    twice = [key for key, count in counts.items() if count > 1]
-    if twice:
-        raise ProfileError(
-            f"latency table has {len(twice)} duplicate keys, the first is {twice[0]}",
-            where=where,
-            expected="one entry per key",
-            fix="remove the older of the two rows",
-        )
-
-
-def _check_times(entry: Entry | NodeEntry, what: str, where: str) -> None:
-    for name in TIMES:
-        value = getattr(entry, name)
-        if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-            raise ProfileError(
-                f"{name} is {value} for {what}",
-                where=where,
-                expected="a finite number, not negative",
-                fix="measure the entry again, or remove the row",
-            )
-
-
-def _check_entry(entry: Entry, where: str) -> None:
-    _check_times(entry, str(entry.key), where)
-    energy = entry.energy_mj
-    if energy is not None and not (math.isfinite(energy) and energy >= 0):
-        raise ProfileError(
-            f"energy_mj is {energy} for {entry.key}",
-            where=where,
-            expected="a finite number, not negative, or nothing",
-            fix="measure the entry again, or remove the row",
-        )
-    if entry.provenance not in PROVENANCES:
-        raise ProfileError(
-            f"provenance '{entry.provenance}' of {entry.key} is unknown",
-            where=where,
-            expected=f"one of: {', '.join(PROVENANCES)}",
-        )
+def _resident(item: Timed) -> Timed:
+    return item if item.resident_ms is None else replace(item, latency_ms=item.resident_ms)

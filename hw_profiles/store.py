@@ -91,10 +91,11 @@ def published_profile(space: SearchSpace, backend: Throughput, hw: HwConfig) -> 
 
 
 def cached_path(backend: Backend, device: Device, hw: HwConfig) -> Path:
-    """File of the table of one device, runtime version and thread count."""
+    """File of the table of one device, runtime version, thread count and way of measuring."""
     mark = device_mark(device)
     slug = re.sub(r"[^a-z0-9]+", "-", device.name.lower()).strip("-")[:40]
-    name = f"{backend.name}-{backend.version}-{slug}-{mark}-t{hw.threads}.json"
+    revision = f"-r{backend.protocol['revision']}" if "revision" in backend.protocol else ""
+    name = f"{backend.name}-{backend.version}-{slug}-{mark}-t{hw.threads}{revision}.json"
     return cache_dir() / "profiles" / name
 
 

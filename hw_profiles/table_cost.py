@@ -76,6 +76,7 @@ def build_cost_model(
         ProfileError: entries are missing; lists the layers and the command that measures them.
     """
     require_coverage(space, profile, backend, batch)
+    profile = profile.for_weights(footprint.float_bytes(space.layers))
     if edges is None:
         edges = Edges(EdgeModel.build(space, profile, backend, batch).latency_ms)
     tables = group_tables(space, profile, backend, batch)

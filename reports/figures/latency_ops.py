@@ -121,8 +121,8 @@ class LatencyOpFigure:
         found = info.found
         return (
             f"{found.op}: {numbers.percent(found.share)} of the time of all nodes; the table is "
-            f"off by {numbers.percent(found.mape)} on average, {100 * found.bias:+.1f} % with "
-            f"its sign, over {found.policies} policies."
+            f"off by {numbers.percent(found.error)}, with its sign {100 * found.bias:+.1f} %, "
+            f"over {found.policies} policies."
         )
 
     def table(self, info: OpInfo) -> Table:

@@ -95,10 +95,11 @@ def _summary(model: LatencyModel, found: Figures) -> list[str]:
 
 def _ops(model: LatencyModel) -> list[str]:
     """Which kinds of nodes take longer inside the network than alone."""
-    head = f"{'nodes of the graphs':>22s} {'of the time':>12s} {'error':>8s} {'bias':>8s}"
+    names = f"{'of the time':>12s} {'a node':>9s} {'error':>8s} {'bias':>8s}"
+    head = f"{'nodes of the graphs':>22s} {names}"
     rows = [
-        f"{item.op:>22s} {100 * item.share:10.1f} % {100 * item.mape:6.1f} % "
-        f"{100 * item.bias:+6.1f} %"
+        f"{item.op:>22s} {100 * item.share:10.1f} % {item.node_us:6.1f} us "
+        f"{100 * item.error:6.1f} % {100 * item.bias:+6.1f} %"
         for item in op_figures(ops_frame(model.ops))
     ]
     return [f"{head}  (alone against inside the network, before the fit)", *rows] if rows else []

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hw_profiles.profile import SCHEMA_VERSION, EntryKey, NodeEntry, load_profile
+from hw_profiles.profile import RESIDENT_SHARE, SCHEMA_VERSION, EntryKey, NodeEntry, load_profile
 from quant.errors import ProfileError
 from tests.hw_profiles.layers import DEVICE, entry, profile_of
 
@@ -219,6 +219,28 @@ def test_a_parquet_file_that_is_no_table_is_refused(large, tmp_path):
 def test_an_impossible_energy_is_refused(energy):
     with pytest.raises(ProfileError, match="energy_mj is"):
         profile_of([entry(CONV, 1.0, energy_mj=energy)])
+
+
+@pytest.mark.parametrize("resident", [-1.0, math.nan, math.inf])
+def test_an_impossible_time_of_resident_weights_is_refused(resident):
+    with pytest.raises(ProfileError, match="resident_ms is"):
+        profile_of([entry(CONV, 1.0, resident_ms=resident)])
+
+
+def test_weights_that_fit_in_the_private_cache_stay_there():
+    nodes = [NodeEntry("a", "", 3.0, resident_ms=2.0), NodeEntry("b", "", 1.0)]
+    entries = [entry(CONV, 4.0, resident_ms=1.5), entry(LINEAR, 5.0)]
+    profile = profile_of(entries).merged((), "now", nodes)
+    fits = RESIDENT_SHARE * DEVICE.l2_bytes
+    assert profile.for_weights(fits + 1) is profile
+    small = profile.for_weights(fits)
+    assert [item.latency_ms for item in small.entries] == [1.5, 5.0]
+    assert small.node_ms == {"a": 2.0, "b": 1.0}
+
+
+def test_times_of_resident_weights_survive_a_file(tmp_path):
+    path = saved(tmp_path, entry(CONV, 4.0, resident_ms=1.5), entry(LINEAR, 5.0))
+    assert {item.resident_ms for item in load_profile(path).entries} == {1.5, None}
 
 
 def test_two_tables_of_one_device_become_one_and_the_newer_entry_wins():

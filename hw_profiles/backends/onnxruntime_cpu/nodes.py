@@ -165,25 +165,28 @@ def _value(attribute: onnx.AttributeProto) -> str:
     )
 
 
-def repeated(node: Node, copies: int) -> onnx.ModelProto:
+def repeated(node: Node, copies: int, *, resident: bool = False) -> onnx.ModelProto:
     """The node several times in one graph, on the same activations, each with its own constants.
 
     One call then streams all copies of the weights as a network does, and what a call itself
     costs is shared by the copies. Only the last result leaves the graph, so the runtime reuses
-    one buffer for the others.
+    one buffer for the others. With ``resident`` all copies share their constants, which stay in
+    the nearest cache they fit in.
     """
     source = node.model.graph
-    streamed = {item.name for item in source.initializer if _bytes(item) >= STREAMED_BYTES}
+    streamed = {
+        item.name for item in source.initializer if not resident and _bytes(item) >= STREAMED_BYTES
+    }
     constants = [item for item in source.initializer if item.name not in streamed]
     nodes, outputs = [], []
     for turn in range(copies):
         renamed = {name: f"{name}/copy{turn}" for name in streamed}
         for item in source.initializer:
             if item.name in streamed:
-                copied = onnx.TensorProto()
-                copied.CopyFrom(item)
-                copied.name = renamed[item.name]
-                constants.append(copied)
+                # Equal weights would be packed once and shared, and nothing would stream.
+                rolled = np.roll(numpy_helper.to_array(item).reshape(-1), turn)
+                shaped = rolled.reshape(tuple(item.dims))
+                constants.append(numpy_helper.from_array(shaped, renamed[item.name]))
         made = onnx.NodeProto()
         made.CopyFrom(source.node[0])
         made.name = f"{made.name}/copy{turn}"

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from hw_profiles.backends.base import GraphNode, Measured, Network, Progress
 from hw_profiles.device import Device
 from hw_profiles.hw import HwConfig
+from hw_profiles.impossible import PROVENANCES
 from hw_profiles.keys import FLOAT_EDGE
-from hw_profiles.profile import PROVENANCES, Entry, EntryKey, NodeEntry
+from hw_profiles.profile import Entry, EntryKey, NodeEntry
 from quant.errors import ProfileError, UsageError, nearest
 from quant.formats import parse_format
 from spaces.choices import FLOAT_CHOICE, Choice

@@ -26,9 +26,10 @@ def test_errors_in_closed_form_over_the_mixed_policies():
         )
     )
     assert (conv.op, conv.policies, conv.share) == ("Conv", 2, 0.75)
-    assert conv.mape == pytest.approx(0.15)
-    assert conv.bias == pytest.approx(0.05)
-    assert (add.op, add.policies, add.mape, add.bias) == ("Add", 1, 0.5, -0.5)
+    assert (conv.node_us, add.node_us) == (500.0, 1000.0)
+    assert conv.error == pytest.approx((0.1 + 0.4) / 3)
+    assert conv.bias == pytest.approx((-0.1 + 0.4) / 3)
+    assert (add.op, add.policies, add.error, add.bias) == ("Add", 1, 0.5, -0.5)
 
 
 def test_uniform_policies_are_judged_when_there_are_no_others():

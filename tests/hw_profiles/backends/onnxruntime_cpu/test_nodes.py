@@ -2,11 +2,18 @@
 
 import numpy as np
 import torch
+from onnx.numpy_helper import to_array
 
 from hw_profiles.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from hw_profiles.backends.onnxruntime_cpu.measure import core, executed
 from hw_profiles.backends.onnxruntime_cpu.network import OnnxNetwork
-from hw_profiles.backends.onnxruntime_cpu.nodes import is_memory_bound, split_nodes, unique
+from hw_profiles.backends.onnxruntime_cpu.nodes import (
+    STREAMED_BYTES,
+    is_memory_bound,
+    repeated,
+    split_nodes,
+    unique,
+)
 from hw_profiles.backends.onnxruntime_cpu.session import open_optimized, optimized_graph
 from hw_profiles.keys import layer_key
 from hw_profiles.timing import Protocol
@@ -78,6 +85,53 @@ def test_one_row_of_a_large_matrix_is_memory_bound():
         key = layer_key(BACKEND, linear(cin=128, cout=128, rows=rows), FLOAT)
         (node,) = core(key, executed(key, rng))
         assert is_memory_bound(node) == bound
+
+
+def large_node():
+    key = layer_key(BACKEND, linear(cin=128, cout=128, rows=1), INT8)
+    return core(key, executed(key, np.random.default_rng(0)))[0]
+
+
+def test_copies_have_weights_of_their_own_since_equal_ones_are_packed_once():
+    graph = repeated(large_node(), 8).graph
+    large = [item for item in map(to_array, graph.initializer) if item.nbytes >= STREAMED_BYTES]
+    assert len(large) == 8
+    assert len({item.tobytes() for item in large}) == 8
+    assert {item.shape for item in large} == {large[0].shape}
+    assert len({tuple(np.sort(item, axis=None)) for item in large}) == 1, "rolled, not redrawn"
+
+
+def test_resident_copies_share_their_weights():
+    graph = repeated(large_node(), 8, resident=True).graph
+    assert len(graph.node) == 8
+    assert sum(to_array(item).nbytes >= STREAMED_BYTES for item in graph.initializer) == 1
+
+
+def test_repeated_nodes_compute_what_one_does():
+    node = large_node()
+    (expected,) = open_optimized(node.model).run(None, dict(node.inputs))
+    for copies, resident in ((1, False), (3, True)):
+        (found,) = open_optimized(repeated(node, copies, resident=resident)).run(
+            None, dict(node.inputs)
+        )
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_only_what_a_private_cache_could_hold_is_timed_resident():
+    cases = {64: False, 128: True, 2048: False}
+    keys = {size: layer_key(BACKEND, linear(cin=size, cout=size), INT8) for size in cases}
+    found = BACKEND.measure(list(keys.values()), str)
+    by_key = {entry.key: entry for entry in found.entries}
+    for size, resident in cases.items():
+        assert (by_key[keys[size]].resident_ms is not None) == resident, size
+
+
+def test_the_profiler_sees_the_ops_of_the_optimised_graph():
+    net, layers = network()
+    chosen = kernels(layers, INT8)
+    times = net.op_times(chosen, 3)
+    assert set(times) == {node.op for node in net.nodes(chosen)}
+    assert all(ms >= 0 for ms in times.values())
 
 
 def test_an_entry_is_the_sum_of_its_nodes():
