@@ -7,7 +7,8 @@ is explained by least squares with
 
     rest(policy) = rest of the network + sum_l u[l, kernel_l] + sum_(l,m) v[l,m] s_l s_m
 
-where ``s_l`` tells whether layer ``l`` takes integers and (l, m) are neighbours.
+where ``s_l`` tells whether layer ``l`` takes integers and (l, m) are neighbours. More graphs are
+read until those left out of the fit are explained well.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hw_profiles.backends.base import Backend, GraphNode, Kernels, Network, Progress
+from hw_profiles.footprint import float_bytes
 from hw_profiles.keys import FLOAT_EDGE, layer_key
 from hw_profiles.profile import NodeEntry, Profile
 from spaces.space import SearchSpace
@@ -28,7 +30,9 @@ Codes = npt.NDArray[np.int64]
 
 HELD_OUT = 0.2
 PROBES_PER_TERM = 1.5
-LEAST_PROBES, MOST_PROBES = 30, 200
+LEAST_PROBES, MOST_PROBES = 30, 400
+MORE_PROBES = 1.5
+GOOD_ERROR = 0.01
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def read_graphs(
 
 
 def probe_count(network: Network, space: SearchSpace) -> int:
-    """How many graphs a fit needs: some more than it has terms."""
+    """How many graphs a fit begins with: some more than it has terms."""
     terms = len(network.neighbours) + sum(
         len(group.all_choices) * len(group.layers) for group in space.groups
     )
@@ -205,6 +209,43 @@ class _Terms:
         coupled = values[1 + len(self.unary) :]
         pairs = tuple((*pair, value) for pair, value in zip(self.pairs, coupled, strict=True))
         return Conversions(values[0], unary, pairs, probes, error)
+
+
+def explain(
+    network: Network,
+    space: SearchSpace,
+    profile: Profile,
+    backend: Backend,
+    codes: Codes,
+    batch: int,
+    progress: Progress,
+) -> tuple[Conversions, Profile]:
+    """Reads graphs of ``codes``, in order, until a fit is good or none are left.
+
+    Args:
+        network: the model in the runtime.
+        space: its layers and choices.
+        profile: covers the space; nodes it does not know are timed.
+        backend: tells which kernels choices run as.
+        codes: random policies ``int[n, groups]``.
+        batch: samples per call.
+        progress: told what is being done.
+
+    Returns:
+        The fit, and the profile with the nodes.
+    """
+    weights = float_bytes(space.layers)
+    probes: list[Probe] = []
+    wanted = probe_count(network, space)
+    while True:
+        progress(f"reading the optimised graphs of {wanted} policies")
+        probes += read_graphs(network, space, backend, codes[len(probes) : wanted], progress)
+        timed = measure_unknown(probes, profile, backend, progress)
+        profile = profile.merged((), profile.date, timed)
+        found = fit(network, space, profile.for_weights(weights), backend, probes, batch)
+        if found.error <= GOOD_ERROR or wanted >= len(codes):
+            return found, profile
+        wanted = min(round(MORE_PROBES * wanted), len(codes))
 
 
 def measure_unknown(

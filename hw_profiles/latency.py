@@ -20,13 +20,13 @@ import numpy.typing as npt
 
 from hw_profiles.backends.base import Backend, Network, Progress
 from hw_profiles.conversions import (
+    MOST_PROBES,
     Conversions,
     Probe,
     draw_codes,
-    fit,
+    explain,
     measure_unknown,
     node_sum_ms,
-    probe_count,
     read_graphs,
 )
 from hw_profiles.fitted import FittedEdges
@@ -158,17 +158,15 @@ def fit_latency(
 ) -> tuple[LatencyModel, Profile]:
     """Reads graphs, times new nodes, measures the check; returns the profile with the nodes."""
     rng = np.random.default_rng(target.hw.seed)
-    codes = draw_codes(target.space, rng, probe_count(target.network, target.space))
     checks = draw_checks(target.space, target.backend, mixed, rng)
-    progress(f"reading the optimised graphs of {len(codes)} policies")
-    rows = np.concatenate([codes, np.array([check.codes for check in checks])])
-    read = read_graphs(target.network, target.space, target.backend, rows, progress)
-    timed = measure_unknown(read, profile, target.backend, progress)
+    codes = draw_codes(target.space, rng, MOST_PROBES)
+    parts = (target.network, target.space)
+    found, profile = explain(*parts, profile, target.backend, codes, target.hw.batch, progress)
+    rows = np.array([check.codes for check in checks])
+    chosen = read_graphs(*parts, target.backend, rows, progress)
+    timed = measure_unknown(chosen, profile, target.backend, progress)
     profile = profile.merged((), now(), timed)
     seen = profile.for_weights(float_bytes(target.space.layers))
-    parts = (target.network, target.space, seen, target.backend)
-    found = fit(*parts, read[: len(codes)], target.hw.batch)
-    chosen = read[len(codes) :]
     measured = _measured(target, chosen, progress, rng)
     model = _fitted(target, seen, found, checks, chosen, measured)
     progress(f"profiling {len(chosen)} policies op by op")

@@ -112,16 +112,30 @@ class JournalLine:
     def to_json(self) -> str:
         """One line of JSON without the newline; NaN is written as null."""
         # Written out: dataclasses.asdict copies deeply and costs more than the rest together.
-        data: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
-        data |= {name: _finite(getattr(self.result, name)) for name in Result.__slots__}
-        data |= {
+        result, counters = self.result, self.counters
+        data = {
+            "schema_version": SCHEMA_VERSION,
+            "quality_key": result.quality_key,
+            "policy_id": result.policy_id,
+            "ce": _finite(result.ce),
+            "kl": _finite(result.kl),
+            "accuracy": _finite(result.accuracy),
+            "n": result.n,
+            "standard_error": _finite(result.standard_error),
+            "status": result.status,
+            "error": result.error,
+            "eval_s": _finite(result.eval_s),
             "codes": self.codes,
             "strategy": self.strategy,
             "seed": self.seed,
             "incarnation": self.incarnation,
             "seq": self.seq,
             "wall_s": self.wall_s,
-            "counters": {name: getattr(self.counters, name) for name in Counters.__slots__},
+            "counters": {
+                "true": counters.true,
+                "surrogate": counters.surrogate,
+                "forward": counters.forward,
+            },
             "tag": self.tag,
             "extra": {key: _finite(value) for key, value in self.extra.items()},
             "unix_s": _finite(self.unix_s),

@@ -90,6 +90,11 @@ class SearchSpace:
         return {name: i for i, group in enumerate(self.groups) for name in group.layers}
 
     @cached_property
+    def _group_of_layer(self) -> list[tuple[str, int]]:
+        """Layers as executed, each with the index of its group."""
+        return [(layer.name, self.group_of[layer.name]) for layer in self.layers]
+
+    @cached_property
     def layer_named(self) -> Mapping[str, LayerSpec]:
         """Layer of each name."""
         return {layer.name: layer for layer in self.layers}
@@ -98,6 +103,11 @@ class SearchSpace:
     def _texts(self) -> list[list[str]]:
         """Choice texts of each group in code order."""
         return [[choice.text for choice in group.all_choices] for group in self.groups]
+
+    @cached_property
+    def _ties(self) -> list[Group]:
+        """Groups of several layers."""
+        return [group for group in self.groups if len(group.layers) > 1]
 
     @cached_property
     def _codes_of_text(self) -> list[dict[str, int]]:
@@ -113,16 +123,15 @@ class SearchSpace:
             raise UsageError(
                 f"{len(codes)} codes for {len(self.groups)} groups", where=f"space '{self.name}'"
             )
-        chosen: dict[str, str] = {}
-        for group, texts, code in zip(self.groups, self._texts, map(int, codes), strict=True):
+        plain = np.asarray(codes, dtype=np.int64).tolist()
+        for group, texts, code in zip(self.groups, self._texts, plain, strict=True):
             if not 0 <= code < len(texts):
                 raise UsageError(
                     f"code {code} of group '{group.name}' is outside its choices",
                     expected=f"0..{len(texts) - 1}",
                 )
-            for name in group.layers:
-                chosen[name] = texts[code]
-        return Policy({layer.name: chosen[layer.name] for layer in self.layers})
+        chosen = [texts[code] for texts, code in zip(self._texts, plain, strict=True)]
+        return Policy({name: chosen[group] for name, group in self._group_of_layer})
 
     def codes(self, policy: Policy) -> Codes:
         """The inverse of :meth:`policy`.
@@ -137,21 +146,20 @@ class SearchSpace:
                 f"policy and space '{self.name}' differ in layer '{odd}'",
                 fix=nearest(odd, self.group_of) or "use a policy of this model",
             )
-        result = np.empty(len(self.groups), dtype=np.int64)
-        for index, group in enumerate(self.groups):
-            text = policy.choices[group.name]
-            offered = self._codes_of_text[index]
-            if len(group.layers) > 1 and any(policy.choices[n] != text for n in group.layers):
-                taken = sorted({policy.choices[name] for name in group.layers})
+        for group in self._ties:
+            taken = sorted({policy.choices[name] for name in group.layers})
+            if len(taken) > 1:
                 raise UsageError(f"layers tied to '{group.name}' take different choices: {taken}")
+        texts = [policy.choices[group.name] for group in self.groups]
+        for group, offered, text in zip(self.groups, self._codes_of_text, texts, strict=True):
             if text not in offered:
                 raise UsageError(
                     f"choice '{text}' is not offered for layer '{group.name}'",
                     where=f"space '{self.name}'",
                     expected=f"one of: {', '.join(offered)}",
                 )
-            result[index] = offered[text]
-        return result
+        found = [offered[text] for offered, text in zip(self._codes_of_text, texts, strict=True)]
+        return np.array(found, dtype=np.int64)
 
     def sample(self, rng: np.random.Generator, n: int) -> Codes:
         """Draws ``n`` independent uniform policies as codes ``int[n, groups]``."""

@@ -1,16 +1,16 @@
 """What the platform adds to an evaluation: the study loop with journal against a bare loop.
 
-The evaluation is a 5 ms pause, so the figure is the platform's own latency (asking, keys,
-journal, telling), not contention for a core. Both loops see the same policies and run
-interleaved in this process. Resuming reads a journal of 10,000 candidates and answers a
-strategy from it.
+The evaluation takes 5 ms. It computes, as an evaluator does, streaming a megabyte of weights; and,
+as a second case, it sleeps, as one does that waits for another device: the core then idles and
+what follows runs cold. Both loops see the same policies and run interleaved in this process.
+Resuming reads a journal of 10,000 candidates and answers a strategy from it.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,21 @@ from spaces.layers import LayerSpec
 from spaces.policy import Policy
 from spaces.space import Group, SearchSpace
 
-LAYERS, PAUSE_S, EVALUATIONS, ROUNDS = 50, 0.005, 100, 7
+LAYERS, TAKEN_S, EVALUATIONS, ROUNDS = 50, 0.005, 100, 7
 RESUMED = 10_000
+WEIGHTS, INPUTS = np.ones((512, 512), np.float32), np.ones(512, np.float32)
 
 
 def run(config: Mapping[str, Any]) -> Iterator[Figure]:
     """Yields the overhead share and the seconds to resume; the configuration is not read."""
     space = _space()
     with tempfile.TemporaryDirectory() as folder:
-        shares = [_overhead(space, Path(folder) / f"{i}.jsonl", i) for i in range(ROUNDS)]
-        yield figure("throughput", "random@5ms", "overhead", shares, "share", bar=0.05)
+        for case, take in (("random@5ms", compute), ("random@5ms_asleep", time.sleep)):
+            shares = [
+                _overhead(space, Path(folder) / f"{case}-{i}.jsonl", i, _Taking(take, TAKEN_S))
+                for i in range(ROUNDS)
+            ]
+            yield figure("throughput", case, "overhead", shares, "share", bar=0.05)
         yield figure(
             "throughput",
             f"resume@{RESUMED}",
@@ -47,11 +52,18 @@ def run(config: Mapping[str, Any]) -> Iterator[Figure]:
         )
 
 
-class _Pausing:
-    """A judge whose evaluation is a pause."""
+def compute(seconds: float) -> None:
+    """Keeps the core and its caches busy for so long."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        WEIGHTS @ INPUTS
 
-    def __init__(self, pause_s: float) -> None:
-        self._pause_s = pause_s
+
+class _Taking:
+    """A judge whose evaluation takes a given time."""
+
+    def __init__(self, take: Callable[[float], None], seconds: float) -> None:
+        self._take, self._seconds = take, seconds
 
     def key(self, policy: Policy, split: str = "search") -> str:
         return policy.digest[:24]
@@ -59,7 +71,7 @@ class _Pausing:
     def evaluate(self, policies: Sequence[Policy], split: str = "search") -> list[Result]:
         results = []
         for policy in policies:
-            time.sleep(self._pause_s)
+            self._take(self._seconds)
             results.append(Result(self.key(policy), policy.policy_id, 0.1, 0.1, 0.9, 100, 0.01))
         return results
 
@@ -89,9 +101,8 @@ def _space() -> SearchSpace:
     return SearchSpace("throughput", layers, groups)
 
 
-def _overhead(space: SearchSpace, path: Path, seed: int) -> float:
+def _overhead(space: SearchSpace, path: Path, seed: int, judge: _Taking) -> float:
     """Share by which the study loop is slower than the bare loop over equal evaluations."""
-    judge = _Pausing(PAUSE_S)
     codes = space.sample(np.random.default_rng(seed), EVALUATIONS)
     policies = [space.policy(row) for row in codes]
     begun = time.perf_counter()
@@ -106,7 +117,7 @@ def _overhead(space: SearchSpace, path: Path, seed: int) -> float:
 def _drive(
     space: SearchSpace,
     path: Path,
-    judge: _Pausing,
+    judge: _Taking,
     seed: int,
     evaluations: int,
     known: Mapping[str, Result] | None = None,
@@ -122,11 +133,11 @@ def _drive(
 
 
 def _resume_seconds(space: SearchSpace, trials: Path) -> list[float]:
-    _drive(space, trials / "random-0-a.jsonl", _Pausing(0.0), 0, RESUMED)
+    _drive(space, trials / "random-0-a.jsonl", _Taking(time.sleep, 0.0), 0, RESUMED)
     seconds = []
     for round_ in range(3):
         begun = time.perf_counter()
         known = {line.result.quality_key: line.result for line in read_journals(trials)}
-        _drive(space, trials / f"{round_}.jsonl", _Pausing(PAUSE_S), 0, RESUMED, known)
+        _drive(space, trials / f"{round_}.jsonl", _Taking(time.sleep, TAKEN_S), 0, RESUMED, known)
         seconds.append(time.perf_counter() - begun)
     return seconds

@@ -8,7 +8,9 @@ from search.records import Result
 from search.strategies.base import Queue, SearchContext, Strategy
 from spaces.policy import Policy
 
-TRIES_PER_ASK = 200
+DRAWN_AT_ONCE = 64
+"""Draws are the same however many are made at a time; many cost little more than one."""
+TRIES_PER_ASK = 50
 
 
 class RandomStrategy(Strategy):
@@ -24,7 +26,7 @@ class RandomStrategy(Strategy):
         for _ in range(TRIES_PER_ASK):
             if len(self._queue.waiting) >= n:
                 break
-            draws = self.context.space.sample(self.context.rng, n)
+            draws = self.context.space.sample(self.context.rng, max(n, DRAWN_AT_ONCE))
             for codes in draws[self.context.feasible(draws)]:
                 self._queue.push(codes)
         return self._queue.pop(n)

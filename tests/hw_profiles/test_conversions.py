@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from hw_profiles.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from hw_profiles.conversions import (
+    GOOD_ERROR,
     Conversions,
     draw_codes,
+    explain,
     fit,
     kernels_of,
     layer_sum_ms,
@@ -60,6 +62,15 @@ class FakeNetwork:
         return lambda: None
 
 
+class Unexplained(FakeNetwork):
+    """Pays for three integer layers in a row, which no term knows."""
+
+    def nodes(self, kernels):
+        integer = [kernel.text != "float32/float32" for kernel in kernels.values()]
+        runs = sum(all(integer[i : i + 3]) for i in range(len(integer) - 2))
+        return [*super().nodes(kernels), *[FakeNode("rest")] * (3 * runs)]
+
+
 def fake(choices=("int8sc/int8ut", "float32"), ties=(), count=6):
     layers = [conv(f"l{i}", i, 4, 4) for i in range(count - 1)] + [linear("fc", count - 1)]
     space = space_of(layers, choices, ties=ties)
@@ -91,6 +102,24 @@ def test_known_conversions_are_found():
     for name in ("l0", "l4", "fc"):
         change = found.unary_ms[name]["float32/float32"]
         assert change == pytest.approx(-UNARY), "float instead of integer saves the unary node"
+
+
+def test_graphs_are_read_until_the_fit_is_good():
+    network, space, profile = fake()
+    codes = draw_codes(space, np.random.default_rng(1), 400)
+    first = probe_count(network, space)
+    found, _ = explain(network, space, profile, BACKEND, codes, 1, str)
+    assert found.probes == first, "the form is exact: no more are needed"
+    lines = []
+    wrong = Unexplained(network.names)
+    found, _ = explain(wrong, space, profile, BACKEND, codes, 1, lines.append)
+    assert found.probes == 400, "no number of graphs explains this one"
+    assert found.error > GOOD_ERROR
+    assert [line for line in lines if line.startswith("reading")][:2] == [
+        f"reading the optimised graphs of {n} policies" for n in (first, round(1.5 * first))
+    ]
+    found, _ = explain(wrong, space, profile, BACKEND, codes[:50], 1, str)
+    assert found.probes == 50
 
 
 @pytest.mark.parametrize("ties", [(), [("l1", "l3")], [("l0", "l1", "l2")]])
