@@ -14,7 +14,7 @@ from reports.html import Html, el, table_html
 from search.latency_figures import op_figures
 
 OP_COLUMNS = (
-    *("op", "policies", "share of the time", "a node, us"),
+    *("op", "policies", "share of the time", "a node (µs)"),
     *("absolute error", "bias"),
 )
 OP_NOTE = (

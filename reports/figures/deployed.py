@@ -129,8 +129,9 @@ class DeployedFigure:
         info = both.files
         latency = max(abs(item.predicted / item.measured - 1) for item in info)
         accuracy = max(abs(item.simulated - item.deployed) for item in info)
+        files = "1 exported file" if len(info) == 1 else f"{len(info)} exported files"
         return (
-            f"{len(info)} exported files: predicted latency is at most {100 * latency:.1f} % off "
+            f"{files}: predicted latency is at most {100 * latency:.1f} % off "
             f"the measured one, simulated accuracy at most {100 * accuracy:.1f} points."
         )
 

@@ -23,6 +23,7 @@ CURVES = {
     "loss": "loss of the mixture (nats, log scale)",
     "entropy": "entropy of the shares (1 is equal, 0 is decided)",
 }
+AXES = {"curve": "mean return (spreads)", "loss": "loss (nats)", "entropy": "entropy of shares"}
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,10 @@ class LearningFigure:
         figure = blank(
             self.height,
             xaxis_title="updates" if info.kind == "curve" else "steps of gradient descent",
-            yaxis_title=CURVES[info.kind],
+            yaxis_title=AXES[info.kind],
         )
         if info.kind == "loss":
-            figure.update_yaxes(type="log")
+            figure.update_yaxes(type="log", exponentformat="power")
         for index, (trial, values) in enumerate(zip(info.trials, info.values, strict=True)):
             places = np.unique(
                 np.linspace(0, len(values) - 1, min(len(values), POINTS)).astype(int)
