@@ -1,10 +1,13 @@
-"""The README's own-model examples run; its other commands exist and compose."""
+"""The README's own-model examples and its demonstration run; other commands exist and compose."""
 
+import json
 import re
 import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
 
 from search.api import compose_plain
 from search.bench import suites
@@ -72,6 +75,27 @@ def test_your_own_model_from_the_command_line(workplace, monkeypatch, capsys):
         run.main()
     assert not ended.value.code, capsys.readouterr().err
     assert (workplace / "runs" / "mine" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_the_demonstration_in_small(workplace, monkeypatch, capsys):
+    from search import run
+
+    words = re.search(r"bitfront-search (.+)", (ROOT / "Makefile").read_text())[1].split()
+    small = ["task.width=2", "task.epochs=1", "budget.evaluations=2", "runner=local"]
+    monkeypatch.setattr("sys.argv", ["bitfront-search", *words, *small])
+    with pytest.raises(SystemExit) as ended:
+        run.main()
+    assert not ended.value.code, capsys.readouterr().err
+    demo = workplace / "runs" / "demo"
+    front = json.loads((demo / "front.json").read_text())
+    assert set(front["fronts"]) == {"size_bytes", "latency_ms", "latency_ms@mpic"}
+    table = pd.read_parquet(demo / "trials.parquet")
+    strategies = yaml.safe_load((ROOT / "conf/experiment/demo.yaml").read_text())["defaults"]
+    (asked,) = [item["override /strategy"] for item in strategies if "override /strategy" in item]
+    assert set(table["strategy"]) == {"baseline", *asked}
+    assert (demo / "report.html").exists()
+    assert (demo / "latency_ops.parquet").exists()
 
 
 @pytest.mark.slow

@@ -155,8 +155,10 @@ class RlStrategy(Strategy):
         costs = self.context.costs.costs(codes)
         for index, metric in enumerate(self._problem.metrics):
             low, high = self._problem.range[index]
-            share = (costs[metric] - low) / max(high - low, 1e-300)
-            places = np.clip((share * GRID).astype(int), 0, GRID - 1)
+            # A device may have one latency for all policies; sums then differ by rounding alone.
+            span = max(high - low, 1e-9 * abs(high), 1e-300)
+            share = (costs[metric] - low) / span
+            places = np.clip(share * GRID, 0, GRID - 1).astype(int)
             order = np.lexsort((expected, places))
             first = np.searchsorted(places[order], places[order])
             best = order[np.arange(len(order)) - first < KEPT]

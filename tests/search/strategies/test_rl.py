@@ -1,5 +1,7 @@
 """The PPO strategy: candidates from episodes, determinism, limits, mistakes."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,25 @@ def test_both_fronts_are_searched():
         COSTS.table("size_bytes")[:, :4].max(1).sum(),
     )
     assert sizes.min() < low + 0.3 * (high - low) < low + 0.6 * (high - low) < sizes.max()
+
+
+def test_one_latency_for_all_policies_is_no_range_to_divide_by(monkeypatch):
+    class Flat(type(COSTS)):
+        """Sums of one latency that differ by rounding alone, as on a device with one kernel."""
+
+        def table(self, metric):
+            found = super().table(metric)
+            return found if metric == "size_bytes" else np.full(found.shape, 0.1)
+
+        def costs(self, codes):
+            noise = 1e-17 * np.atleast_2d(codes).sum(axis=1)
+            return {**super().costs(codes), "latency_ms": 0.5 + 8 * noise}
+
+    monkeypatch.setattr("tests.search.strategies.test_rl.COSTS", Flat(SPACE))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        codes = drained(started(metrics=("size_bytes", "latency_ms")), 12)
+    assert len(set(codes)) == 12
 
 
 def test_failed_evaluations_do_not_stop_it():
