@@ -20,7 +20,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from quant.errors import DataError
-from search.records import SCHEMA_VERSION
+from search.records import SCHEMA_VERSION, decode_codes
+from spaces.space import SearchSpace
 
 LOGGED = ("quant", "spaces", "hw_profiles", "search", "reports", "ray.tune")
 PACKAGES = (
@@ -101,6 +102,17 @@ def _renamed(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_policies(
+    run_dir: Path, space: SearchSpace, policies: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Writes ``policies/<id>.json`` for the policies of ``front.json``."""
+    (run_dir / "policies").mkdir(exist_ok=True)
+    for policy_id, item in policies.items():
+        policy = space.policy(decode_codes(item["codes"]))
+        content = {"policy_id": policy_id, "choices": dict(policy.choices)}
+        write_json(run_dir / "policies" / f"{policy_id}.json", content)
 
 
 def prepare_run_dir(run_dir: Path, resume: str) -> None:

@@ -45,13 +45,7 @@ def finish(
         _read_test_split(plan, climbed.evaluator, top)
         front["ladder"] = climbed.to_json(top)
     files.write_table(run_dir / "trials.parquet", table)
-    (run_dir / "policies").mkdir(exist_ok=True)
-    for policy_id, item in front["policies"].items():
-        policy = plan.space.policy(decode_codes(item["codes"]))
-        files.write_json(
-            run_dir / "policies" / f"{policy_id}.json",
-            {"policy_id": policy_id, "choices": dict(policy.choices)},
-        )
+    files.write_policies(run_dir, plan.space, front["policies"])
     files.write_json(run_dir / "front.json", front)
     return front, table
 
@@ -95,27 +89,7 @@ def build_front(plan: Plan, table: pd.DataFrame, lines: list[JournalLine]) -> di
         )
         rows = fronts.front_rows(table, objective.quality, metric)
         rows = [row for row in rows if _feasible(plan, lines[row])]
-        result["reference"][metric] = {
-            "point": reference.point,
-            "ideal": reference.ideal,
-            "why": reference.why,
-        }
-        result["fronts"][metric] = [ids[row] for row in rows]
-        result["hypervolume"][metric] = fronts.hypervolumes(
-            table, objective.quality, metric, reference
-        )
-        chosen = fronts.picks(
-            table,
-            rows,
-            objective.quality,
-            metric,
-            float_accuracy=float(float_row["accuracy"]),
-            tolerance=objective.tolerance,
-            worst=reference.point[0],
-        )
-        result["picks"] += [
-            {"role": pick.role, "cost": metric, "policy_id": ids[pick.row]} for pick in chosen
-        ]
+        fronts.add_front(result, table, rows, metric, reference, objective.tolerance)
         shown |= set(rows)
     result["regret"] = regret(table, result["fronts"], result["reference"], objective.quality)
     result["policies"] = {ids[row]: _entry(table.iloc[row]) for row in sorted(shown)}

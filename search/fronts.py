@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -158,6 +159,47 @@ def picks(
         cheapest = close[int(np.argmin(points[close, 1]))]
         chosen.append(Pick("smallest", metric, rows[int(cheapest)]))
     return chosen
+
+
+def add_front(
+    front: dict[str, Any],
+    table: pd.DataFrame,
+    rows: Sequence[int],
+    metric: str,
+    reference: Reference,
+    tolerance: float,
+) -> None:
+    """Adds the front of one cost to the content of ``front.json``.
+
+    Args:
+        front: gains ``reference``, ``fronts``, ``hypervolume`` and ``picks`` of the metric; its
+            ``quality`` is read.
+        table: candidates, the float model tagged ``fp32`` among them.
+        rows: of the front, by rising cost.
+        metric: the cost.
+        reference: hypervolumes are measured against it.
+        tolerance: of the smallest pick, see :func:`picks`.
+    """
+    quality, ids = front["quality"], table["policy_id"].tolist()
+    front["reference"][metric] = {
+        "point": reference.point,
+        "ideal": reference.ideal,
+        "why": reference.why,
+    }
+    front["fronts"][metric] = [ids[row] for row in rows]
+    front["hypervolume"][metric] = hypervolumes(table, quality, metric, reference)
+    chosen = picks(
+        table,
+        rows,
+        quality,
+        metric,
+        float_accuracy=float(table["accuracy"].iloc[by_tag(table)["fp32"]]),
+        tolerance=tolerance,
+        worst=reference.point[0],
+    )
+    front["picks"] += [
+        {"role": pick.role, "cost": metric, "policy_id": ids[pick.row]} for pick in chosen
+    ]
 
 
 def _knee(points: Floats, worst: float) -> int:

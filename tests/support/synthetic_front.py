@@ -1,6 +1,6 @@
 """front.json and policies/ of a synthetic run."""
 
-from search import files, fronts
+from search import fronts
 from search.records import decode_codes
 from search.stats import wilson
 from tests.support.synthetic_manifest import CLASSES, FLOAT_CE
@@ -26,27 +26,7 @@ def make_front(space, judge, table, recipe):
     for metric in recipe.costs:
         reference = fronts.reference_for(space, judge, metric, recipe.quality, FLOAT_CE, CLASSES)
         rows = fronts.front_rows(table, recipe.quality, metric)
-        front["reference"][metric] = {
-            "point": reference.point,
-            "ideal": reference.ideal,
-            "why": reference.why,
-        }
-        front["fronts"][metric] = [ids[row] for row in rows]
-        front["hypervolume"][metric] = fronts.hypervolumes(
-            table, recipe.quality, metric, reference
-        )
-        chosen = fronts.picks(
-            table,
-            rows,
-            recipe.quality,
-            metric,
-            float_accuracy=float(table["accuracy"].iloc[tags["fp32"]]),
-            tolerance=0.01,
-            worst=reference.point[0],
-        )
-        front["picks"] += [
-            {"role": pick.role, "cost": metric, "policy_id": ids[pick.row]} for pick in chosen
-        ]
+        fronts.add_front(front, table, rows, metric, reference, tolerance=0.01)
         shown |= set(rows)
     front["policies"] = {ids[row]: entry_of(judge, table.iloc[row]) for row in sorted(shown)}
     return front
@@ -73,12 +53,3 @@ def entry_of(judge, row):
         "n": test.n,
     }
     return item
-
-
-def write_policies(path, space, front):
-    for policy_id, item in front["policies"].items():
-        policy = space.policy(decode_codes(item["codes"]))
-        files.write_json(
-            path / "policies" / f"{policy_id}.json",
-            {"policy_id": policy_id, "choices": dict(policy.choices)},
-        )

@@ -17,7 +17,7 @@ from search.table import candidate_table
 from spaces.choices import FLOAT_CHOICE, parse_choice
 from spaces.layers import LayerSpec, SkippedOp
 from spaces.space import Cut, Group, SearchSpace
-from tests.support.synthetic_front import make_front, write_policies
+from tests.support.synthetic_front import make_front
 from tests.support.synthetic_manifest import CLASSES, FLOAT_CE, config, manifest
 from tests.support.synthetic_measured import write_export, write_latency_check, write_latency_ops
 
@@ -64,7 +64,6 @@ def write_run(path, recipe=Recipe()):
     """Writes ``path`` and returns it."""
     path = Path(path)
     (path / "trials").mkdir(parents=True)
-    (path / "policies").mkdir()
     space = make_space(recipe)
     judge = Judge(space, recipe)
     lines = make_lines(space, judge, recipe)
@@ -86,7 +85,7 @@ def write_run(path, recipe=Recipe()):
         files.write_table(path / "trials.parquet", table)
         front = make_front(space, judge, table, recipe)
         files.write_json(path / "front.json", front)
-        write_policies(path, space, front)
+        files.write_policies(path, space, front["policies"])
         if recipe.measured:
             write_latency_check(path, front, recipe)
             write_latency_ops(path, front, recipe)

@@ -48,7 +48,7 @@ from spaces.choices import Choice
 LEAST_COPIES, MOST_COPIES = 4, 64
 BATCH_BYTES = 256 << 20
 BATCH_NODES = 96
-RESIDENT_SHARE = 4
+MAY_RESIDE = 0.25
 """Constants above this share of the rotated bytes are never resident in a private cache."""
 LEAST_MS = 1e-6
 """Entries are never zero: an op that vanishes in the call overhead still costs a nanosecond."""
@@ -124,7 +124,7 @@ class NodeTimer:
 
     def _may_reside(self, node: Node) -> bool:
         """True where a private cache could hold the constants, and that is another time."""
-        return STREAMED_BYTES <= node.constant_bytes <= self.rotate_bytes / RESIDENT_SHARE
+        return STREAMED_BYTES <= node.constant_bytes <= MAY_RESIDE * self.rotate_bytes
 
     def _copies(self, node: Node) -> int:
         if node.constant_bytes < STREAMED_BYTES:
