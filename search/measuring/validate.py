@@ -34,7 +34,7 @@ def validate(overrides: Sequence[str]) -> str:
             f"table '{hw.profile}' is not measured on this machine",
             where=f"hw.{hw.name}.profile",
             expected="auto: policies are run on the device itself",
-            fix=f"set hw.{hw.name}.profile=auto",
+            fix="validate a device that is this machine, for example hw=this",
         )
     plan = make_plan(settings, task=load_task(settings))
     backend = load_backend(hw)

@@ -47,12 +47,19 @@ def check_runner(runner: RunnerSettings) -> None:
     """Refuses what cannot run, without starting anything.
 
     Raises:
-        UsageError: more trials at a time than cores, or an address nothing answers at.
+        UsageError: more trials, or CPUs of one, than cores, or an address nothing answers at.
     """
     if runner.address != LOCAL:
         _check_address(runner.address)
         return
     there = cores()
+    if runner.cpus is not None and runner.cpus > there:
+        raise UsageError(
+            f"a trial asks for {runner.cpus:g} CPUs, this process may use {there}",
+            where="runner.cpus",
+            expected=f"at most {there}",
+            fix="ask for fewer, or runner.address=HOST:PORT of a cluster",
+        )
     if runner.workers and runner.workers * max(1, runner.trial_cpus) > there:
         raise UsageError(
             f"runner.workers is {runner.workers}, each with {max(1, runner.trial_cpus):g} CPUs; "

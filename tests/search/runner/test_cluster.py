@@ -51,6 +51,7 @@ def four_cores(monkeypatch):
         ({"workers": 5}, "runner.workers is 5, each with 1 CPUs; this process may use 4"),
         ({"workers": 3, "threads": 2}, "expected: at most 2"),
         ({"workers": 2, "cpus": 3.0}, "expected: at most 1"),
+        ({"cpus": 99.0}, "a trial asks for 99 CPUs, this process may use 4"),
         ({"evaluators": 5}, "runner.evaluators is 5, this process may use 4 cores"),
     ],
 )
