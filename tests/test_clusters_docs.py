@@ -12,6 +12,7 @@ import yaml
 
 from search.records import read_journals
 from search.settings import Settings
+from tests.support.processes import finished
 
 DOCS = Path(__file__).parents[1] / "docs"
 SCRIPTS = sorted((DOCS / "clusters").glob("*.sh"))
@@ -87,11 +88,8 @@ def slurm(tmp_path):
 @pytest.mark.slow
 def test_the_script_for_shared_nodes_runs_a_study_on_two(slurm, tmp_path):
     words = ["task.width=2", "task.epochs=1", "strategy=[random,nsga2]", "budget.evaluations=6"]
-    done = subprocess.run(
-        ["bash", str(DOCS / "clusters" / "slurm_shared.sh"), *words, "study=shared"],
-        cwd=tmp_path, env={**slurm, "SLURM_NNODES": "2"},
-        capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
+    command = ["bash", str(DOCS / "clusters" / "slurm_shared.sh"), *words, "study=shared"]
+    done = finished(command, cwd=tmp_path, env={**slurm, "SLURM_NNODES": "2"})
     assert done.returncode == 0, done.stderr
     assert "study shared   17 candidates (17 ok)" in done.stdout
     lines = read_journals(tmp_path / "runs" / "shared" / "trials")

@@ -53,7 +53,8 @@ COMPARED = (
     *("strategy", "seed", "seq", "codes", "quality_key", "status", "ce", "kl", "accuracy"),
     *("size_bytes", "latency_ms"),
 )
-TRIES, LIMIT_S = 3, 300.0
+TRIES, LIMIT_S = 3, 900.0
+"""Only a study that hangs takes so long, on however busy a machine."""
 
 
 @dataclass(frozen=True)
@@ -272,9 +273,13 @@ def is_trial(process: psutil.Process) -> bool:
 
 def trial_workers(driver: int) -> list[psutil.Process]:
     """Trial workers below the driver of that process id; none when it has ended."""
+    return [item for item in below(driver) if is_trial(item)]
+
+
+def below(pid: int) -> list[psutil.Process]:
+    """Descendants of a process; none when it has ended."""
     try:
-        below = psutil.Process(driver).children(recursive=True)
-        return [item for item in below if is_trial(item)]
+        return list(psutil.Process(pid).children(recursive=True))
     except psutil.NoSuchProcess:
         return []
 
@@ -299,7 +304,7 @@ def wait_for_orphans(folder: Path, limit_s: float = 30.0) -> None:
 
 
 def finish(process: subprocess.Popen[bytes], name: str, *, check: bool = True) -> int:
-    """Waits for a study and returns its exit code.
+    """Waits for a study and returns its exit code; one that hangs is ended with all below it.
 
     Raises:
         DataError: it failed, or took too long.
@@ -307,6 +312,7 @@ def finish(process: subprocess.Popen[bytes], name: str, *, check: bool = True) -
     try:
         code = process.wait(LIMIT_S)
     except subprocess.TimeoutExpired:
+        kill_all(below(process.pid))
         process.kill()
         code = process.wait()
     if check and code:

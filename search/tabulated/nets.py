@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from quant.errors import unknown
 from search.tasks.base import Task, make_task
 from search.tasks.digits import noisy_digits
-from search.tasks.training import Progress, Recipe, trained
+from search.tasks.training import Origin, Progress, Recipe, trained
 
 DATA = Path(__file__).parent / "data"
 SIDE, PATCH, CLASSES = 8, 2, 10
@@ -245,9 +245,10 @@ def train(name: str, progress: Progress = silent) -> None:
     """Trains a net anew and writes its weights to ``data/<name>.safetensors``."""
     net = _net(name)
     splits = noisy_digits(net.noise, SIDE)
+    origin = Origin(f"tabulated {name}", {"noise": net.noise}, net.recipe)
     with tempfile.TemporaryDirectory() as folder:
         model = trained(
-            name, net.build, splits["train"], net.recipe, progress, folder=Path(folder)
+            name, net.build, splits["train"], origin, progress, anew=True, folder=Path(folder)
         )
     save_file(model.state_dict(), DATA / f"{name}.safetensors")
 

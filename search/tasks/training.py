@@ -1,23 +1,22 @@
-"""Deterministic training of the shipped tasks, and the cache of trained weights."""
+"""Deterministic training of the shipped tasks: from the package, from the cache, or anew."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from hw_profiles.store import cache_dir
+from search.tasks import weights
 from search.tasks.base import Split, hash_tensors
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def classification(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained; part of the cache key.
+    """How a model is trained; part of what weights are known by.
 
     Attributes:
         epochs: passes over the training data.
@@ -61,39 +60,65 @@ class Recipe:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What trained weights are made from, in words that are the same on every machine.
+
+    Attributes:
+        task: name of the function that makes the task.
+        settings: its arguments that change the data or the network.
+        recipe: see :class:`Recipe`.
+    """
+
+    task: str
+    settings: Mapping[str, int | float | str]
+    recipe: Recipe
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; two origins are the same when theirs are."""
+        return {"task": self.task, "settings": dict(self.settings), "recipe": asdict(self.recipe)}
+
+
 def trained(
     name: str,
     build: Callable[[], nn.Module],
     data: Split,
-    recipe: Recipe,
+    origin: Origin,
     progress: Progress,
     *,
+    anew: bool = False,
     folder: Path | None = None,
     loss: Loss = classification,
 ) -> nn.Module:
-    """The trained model, from the cache when it is there and whole.
+    """The trained model: the package's weights, else those of the cache, else trained now.
 
     Args:
         name: file name in the cache.
-        build: makes the untrained model; its random weights come from ``recipe.seed``.
+        build: makes the untrained model; its random weights come from the recipe's seed.
         data: training data.
-        recipe: see :class:`Recipe`.
-        progress: called as ``progress(done, total, message)``.
-        folder: where trained weights are kept; the user's cache by default.
+        origin: see :class:`Origin`.
+        progress: called as ``progress(done, total, message)`` while training.
+        anew: leave out the package's weights.
+        folder: the cache of trained weights; the user's by default.
         loss: what is minimised, called as ``loss(model, inputs, labels)``.
+
+    Raises:
+        DataError: the package's weights are damaged.
     """
-    folder = folder or cache_dir() / "weights"
+    recipe = origin.recipe
     with _seeded(recipe.seed):
         model = build()
-    key = _key(model, data, recipe)
-    path = folder / f"{name}-{key}.safetensors"
-    with _alone(folder):
-        state = _read(path, progress)
-        if state is None:
-            _train(model, data, recipe, progress, loss)
-            _write(path, model.state_dict())
-        else:
-            model.load_state_dict(state)
+    state = None if anew else weights.shipped(origin.to_json())
+    if state is None:
+        folder = folder or cache_dir() / "weights"
+        path = folder / f"{name}-{_key(model, data, recipe)}.safetensors"
+        with _alone(folder):
+            state = _cached(path, progress)
+            if state is None:
+                _train(model, data, recipe, progress, loss)
+                state = model.state_dict()
+                weights.write(path, state, origin.to_json())
+    model.load_state_dict(state)
     return model.eval().requires_grad_(False)
 
 
@@ -117,28 +142,15 @@ def _key(model: nn.Module, data: Split, recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _read(path: Path, progress: Progress) -> dict[str, Tensor] | None:
+def _cached(path: Path, progress: Progress) -> weights.State | None:
     """Cached weights, or None when there are none or they are damaged."""
     try:
-        raw = path.read_bytes()
-        wanted = path.with_suffix(".sha256").read_text().strip()
-    except OSError:
+        return weights.read(path)
+    except FileNotFoundError:
         return None
-    if hashlib.sha256(raw).hexdigest() != wanted:
+    except weights.DamagedError:
         progress(0, 1, f"cached weights {path.name} are damaged: training again")
         return None
-    state: dict[str, Tensor] = load(raw)
-    return state
-
-
-def _write(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Writes weights and their hash, each atomically; a race of two writers ends whole."""
-    raw = save({name: tensor.contiguous() for name, tensor in state.items()})
-    digest = hashlib.sha256(raw).hexdigest().encode()
-    for target, content in ((path, raw), (path.with_suffix(".sha256"), digest)):
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        temporary.write_bytes(content)
-        temporary.replace(target)
 
 
 def _train(model: nn.Module, data: Split, recipe: Recipe, progress: Progress, loss: Loss) -> None:
@@ -166,11 +178,11 @@ def _train(model: nn.Module, data: Split, recipe: Recipe, progress: Progress, lo
 
 
 def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    weights, decay = model.parameters(), recipe.weight_decay
+    parameters, decay = model.parameters(), recipe.weight_decay
     if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(weights, lr=recipe.rate, weight_decay=decay)
+        return torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=decay)
     return torch.optim.SGD(
-        weights, lr=recipe.rate, weight_decay=decay, momentum=0.9, nesterov=True
+        parameters, lr=recipe.rate, weight_decay=decay, momentum=0.9, nesterov=True
     )
 
 

@@ -5,7 +5,6 @@ random moments.
 """
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from search.benches.faults import Studies, candidates
 from tests.e2e.conftest import read
 from tests.e2e.test_two_nodes import may_unshare
+from tests.support.processes import finished
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -65,10 +65,9 @@ def test_a_full_disk_ends_in_one_message_and_goes_on_when_there_is_room(studies,
         {command} > out2 2> err2; echo $? > code2
         cp -r disk/run kept
     """
-    subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script], cwd=tmp_path, check=True, timeout=300,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    command = ["unshare", "--mount", "sh", "-c", script]
+    done = finished(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
     first, second = ((tmp_path / name).read_text() for name in ("err1", "err2"))
     assert (tmp_path / "code1").read_text().strip() == "4", first
     assert "the disk of the run directory is full: No space left on device" in first

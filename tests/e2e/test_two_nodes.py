@@ -9,8 +9,8 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from search.benches.faults import audit, candidates, is_trial
 from search.benches.nodes import local_cluster
 from search.records import read_journals
 from tests.e2e.conftest import read
+from tests.support.processes import answer, started, wait_until
 
 ROOT = Path(__file__).parents[2]
 WORDS = (
@@ -42,37 +43,20 @@ def shared_cache(tmp_path_factory):
 @pytest.fixture
 def start(cluster, shared_cache):
     """Starts a command of the project with the cluster's token; ends it with the test."""
-    started = []
+    own = {"PYTHONPATH": str(ROOT), "BITFRONT_CACHE": str(shared_cache)}
+    with ExitStack() as running:
 
-    def run(folder, *words, token=True):
-        folder.mkdir(exist_ok=True)
-        own = {"PYTHONPATH": str(ROOT), "BITFRONT_CACHE": str(shared_cache)}
-        environment = {**os.environ, **own, **(cluster.environment if token else {})}
-        process = subprocess.Popen(
-            [sys.executable, *words], cwd=folder, env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        started.append(process)
-        return process
+        def run(folder, *words, token=True):
+            folder.mkdir(exist_ok=True)
+            environment = {**os.environ, **own, **(cluster.environment if token else {})}
+            command = [sys.executable, *words]
+            return running.enter_context(started(command, cwd=folder, env=environment))
 
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
+        yield run
 
 
 def trial_processes(node):
     return {item.pid for item in node.processes() if is_trial(item)}
-
-
-def wait_until(true, process, limit_s=120):
-    begun = time.monotonic()
-    while time.monotonic() - begun < limit_s:
-        if true():
-            return
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.02)
-    raise AssertionError("it did not happen in time")
 
 
 def per_process(ledger):
@@ -85,7 +69,7 @@ def per_process(ledger):
 
 def test_a_study_uses_both_nodes_and_survives_the_death_of_one(cluster, start, tmp_path):
     alone = start(tmp_path / "alone", "-m", "search.run", *WORDS, "runner=local")
-    _, err = alone.communicate(timeout=200)
+    _, err = answer(alone)
     assert alone.returncode == 0, err
     expected = candidates(tmp_path / "alone" / "run")
 
@@ -99,7 +83,7 @@ def test_a_study_uses_both_nodes_and_survives_the_death_of_one(cluster, start, t
     assert on_lost and on_head, "each node holds one of the two trials"
     lost.kill()
     before = per_process(ledger)
-    _, err = study.communicate(timeout=200)
+    _, err = answer(study)
 
     assert study.returncode == 0, err
     assert "Traceback" not in err
@@ -129,7 +113,7 @@ def test_workers_run_the_code_of_the_driver(cluster, start, tmp_path):
         "print(json.dumps(ray.get([look.remote(name) for name in cluster.PACKAGES])))\n"
     )
     done = start(tmp_path / "code", "-c", script, cluster.address)
-    out, err = done.communicate(timeout=120)
+    out, err = answer(done)
     assert done.returncode == 0, err
     places = json.loads(out)
     assert len(places) == 6
@@ -144,7 +128,7 @@ def test_a_private_ray_does_not_join_a_cluster_that_runs_here(cluster, start, tm
         "print(ray.get_runtime_context().gcs_address, len(ray.nodes()))\n"
     )
     done = start(tmp_path / "own", "-c", script)
-    out, err = done.communicate(timeout=120)
+    out, err = answer(done)
     assert done.returncode == 0, err
     address, nodes = out.split()
     assert address.rpartition(":")[2] != cluster.address.rpartition(":")[2]
@@ -156,7 +140,7 @@ def test_without_the_token_the_cluster_is_not_joined(cluster, start, tmp_path):
     study = start(
         folder, "-m", "search.run", *WORDS, f"runner.address={cluster.address}", token=False
     )
-    _, err = study.communicate(timeout=200)
+    _, err = answer(study)
     assert study.returncode == 2
     assert "cannot be joined" in err
     assert "RAY_AUTH_TOKEN" in err
@@ -167,7 +151,7 @@ def test_without_the_token_the_cluster_is_not_joined(cluster, start, tmp_path):
 def test_more_trials_than_the_cluster_holds_are_refused(cluster, start, tmp_path):
     words = [*WORDS, f"runner.address={cluster.address}", "runner.workers=9"]
     study = start(tmp_path / "many", "-m", "search.run", *words)
-    _, err = study.communicate(timeout=200)
+    _, err = answer(study)
     assert study.returncode == 2
     assert "9 trials of 1 CPUs are asked for, the cluster has" in err
 
@@ -188,7 +172,7 @@ def test_a_node_that_does_not_see_the_run_directory_is_named(cluster, start, tmp
     node = cluster.add(*hidden)
     try:
         study = start(folder, "-m", "search.run", *WORDS, f"runner.address={cluster.address}")
-        _, err = study.communicate(timeout=200)
+        _, err = answer(study)
     finally:
         cluster.nodes.remove(node)
         node.kill()

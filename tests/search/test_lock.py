@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import psutil
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from quant.errors import DataError
 from search import lock as module
 from search.lock import lock
+from tests.support.processes import LIMIT_S, started
 
 
 def held(path, **changes):
@@ -62,7 +64,7 @@ def test_a_holder_touches_its_lock(tmp_path, monkeypatch):
         path = tmp_path / ".lock"
         os.utime(path, (1.0, 1.0))
         begun = time.monotonic()
-        while path.stat().st_mtime == 1.0 and time.monotonic() - begun < 10:
+        while path.stat().st_mtime == 1.0 and time.monotonic() - begun < LIMIT_S:
             time.sleep(0.01)
         assert path.stat().st_mtime > 1.0
 
@@ -78,15 +80,17 @@ def test_an_unreadable_lock_is_nobodys(tmp_path, text):
 def test_of_many_at_once_one_gets_in(tmp_path):
     held(tmp_path, pid=2**22 + 1)
     script = (
-        "import sys, time; from pathlib import Path\n"
+        "import sys; from pathlib import Path\n"
         "from quant.errors import DataError; from search.lock import lock\n"
         "try:\n"
-        "    with lock(Path(sys.argv[1])): print('in', flush=True); time.sleep(3)\n"
+        "    with lock(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()\n"
         "except DataError: print('out')\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    answers = [process.communicate(timeout=60)[0].strip() for process in started]
+    with ExitStack() as stack:
+        four = [stack.enter_context(started(command, stdin=subprocess.PIPE)) for _ in range(4)]
+        # Who is in stays there until every one has answered.
+        answers = [process.stdout.readline().strip() for process in four]
     assert sorted(answers) == ["in", "out", "out", "out"]
 
 

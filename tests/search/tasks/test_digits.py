@@ -7,7 +7,7 @@ import torch
 from search.tasks.base import SPLITS, Split, hash_tensors
 from search.tasks.digits import SIZES, digits_resnet, noisy_digits
 from search.tasks.models import ResNet, VisionTransformer
-from search.tasks.training import Recipe, trained
+from search.tasks.training import Origin, Recipe, trained
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,8 @@ def test_the_data_is_the_same_every_time(data):
 def train(folder, seen=None, **options):
     data = Split(noisy_digits(0.3, size=8)["train"].inputs[:64], torch.arange(64) % 10)
     progress = (lambda *args: seen.append(args)) if seen is not None else (lambda *_: None)
-    recipe = Recipe(1, **options)
-    return trained("net", lambda: ResNet(2), data, recipe, progress, folder=folder)
+    origin = Origin("net", {}, Recipe(1, **options))
+    return trained("net", lambda: ResNet(2), data, origin, progress, folder=folder)
 
 
 def test_training_is_deterministic_and_leaves_global_state_alone(tmp_path):
@@ -76,7 +76,7 @@ def test_damaged_weights_are_noticed_and_trained_again(tmp_path, damage):
     two = train(tmp_path, seen)
     assert "damaged" in seen[0][2]
     assert hash_tensors(one.state_dict()) == hash_tensors(two.state_dict())
-    assert sorted(item.suffix for item in tmp_path.iterdir()) == ["", ".safetensors", ".sha256"]
+    assert sorted(item.suffix for item in tmp_path.iterdir()) == ["", ".json", ".safetensors"]
 
 
 @pytest.mark.parametrize(
