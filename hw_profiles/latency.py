@@ -33,7 +33,14 @@ from hw_profiles.fitted import FittedEdges
 from hw_profiles.footprint import float_bytes
 from hw_profiles.hw import HwConfig
 from hw_profiles.profile import Profile, write_atomic
-from hw_profiles.store import cache_dir, cached_path, device_mark, now
+from hw_profiles.store import (
+    cache_dir,
+    device_mark,
+    keep,
+    measuring,
+    now,
+    with_cached_nodes,
+)
 from hw_profiles.table_cost import Edges, group_tables
 from hw_profiles.timing import Protocol
 from hw_profiles.validate import (
@@ -247,12 +254,17 @@ def load_or_fit(
     path = cached_latency(target, device_mark(profile.device))
     known = None if again else load_latency(path)
     if known is not None:
-        return known, profile, 0.0
-    start = time.perf_counter()
-    model, profile = fit_latency(target, profile, progress)
-    profile.save(cached_path(target.backend, profile.device, target.hw))
-    model = save_latency(path, model, time.perf_counter() - start)
-    return model, profile, model.seconds
+        return known, with_cached_nodes(profile, target.backend, target.hw), 0.0
+    with measuring(progress):
+        profile = with_cached_nodes(profile, target.backend, target.hw)
+        known = None if again else load_latency(path)
+        if known is not None:
+            return known, profile, 0.0
+        start = time.perf_counter()
+        model, profile = fit_latency(target, profile, progress)
+        keep(profile, target.backend, target.hw)
+        model = save_latency(path, model, time.perf_counter() - start)
+        return model, profile, model.seconds
 
 
 def edges_of(space: SearchSpace, backend: Backend, model: LatencyModel) -> Edges:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +32,34 @@ def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
         return Path(environ["BITFRONT_CACHE"])
     base = environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "bitfront"
+
+
+@contextmanager
+def alone(folder: Path, busy: Callable[[], object]) -> Iterator[None]:
+    """One process of a user at a time fills a folder of the cache; others wait, then find it full.
+
+    Two that measure at once would time each other's load, and two that train do the work twice.
+
+    Args:
+        folder: of the cache; made when missing.
+        busy: called once when this process has to wait.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            busy()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def measuring(progress: Progress) -> Iterator[None]:
+    """One process of a user measures at a time, see :func:`alone`."""
+    wait = "another process measures on this machine; waiting for it to end"
+    with alone(cache_dir(), lambda: progress(wait)):
+        yield
 
 
 def load_or_measure(
@@ -56,17 +86,34 @@ def load_or_measure(
     missing = missing_keys(space, profile, backend, hw.batch, hw.threads)
     if not missing:
         return profile, 0.0
-    progress(
-        f"measuring {len(missing)} kernels of space '{space.name}' on {device.name} "
-        f"({backend.name} {backend.version}); the table is kept in the cache"
-    )
-    start = time.perf_counter()
-    measured = backend.measure(missing, progress)
-    # Read again: another process may have added entries while this one measured.
-    profile = _cached_profile(path, backend, device, hw)
-    profile = profile.merged(measured.entries, now(), measured.nodes)
-    profile.save(path)
-    return profile, time.perf_counter() - start
+    with measuring(progress):
+        # Read again: another process may have measured them meanwhile.
+        profile = _cached_profile(path, backend, device, hw)
+        missing = missing_keys(space, profile, backend, hw.batch, hw.threads)
+        if not missing:
+            return profile, 0.0
+        progress(
+            f"measuring {len(missing)} kernels of space '{space.name}' on {device.name} "
+            f"({backend.name} {backend.version}); the table is kept in the cache"
+        )
+        start = time.perf_counter()
+        measured = backend.measure(missing, progress)
+        profile = profile.merged(measured.entries, now(), measured.nodes)
+        profile.save(path)
+        return profile, time.perf_counter() - start
+
+
+def with_cached_nodes(profile: Profile, backend: Backend, hw: HwConfig) -> Profile:
+    """A table of this device with the node times that its cached table has by now."""
+    cached = _cached_profile(cached_path(backend, profile.device, hw), backend, profile.device, hw)
+    return profile.merged((), profile.date, cached.nodes)
+
+
+def keep(profile: Profile, backend: Backend, hw: HwConfig) -> None:
+    """Adds entries and nodes of a table to the cached one of its device."""
+    path = cached_path(backend, profile.device, hw)
+    cached = _cached_profile(path, backend, profile.device, hw)
+    cached.merged(profile.entries, profile.date, profile.nodes).save(path)
 
 
 def device_mark(device: Device) -> str:

@@ -2,8 +2,15 @@
 
 import logging
 import os
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # One cache of trained weights and latency tables for the whole run, workers included: what
+    # several tests need is made once. A test of measuring or training itself sets its own.
+    shared_cache = tempfile.TemporaryDirectory(prefix="bitfront-tests-")
+    os.environ["BITFRONT_CACHE"] = shared_cache.name
 
 from hypothesis import settings
 

@@ -79,7 +79,6 @@ def slurm(tmp_path):
         "SLURM_JOB_NODELIST": "this",
         "SLURM_JOB_ID": str(os.getpid()),
         "SLURM_CPUS_PER_TASK": "1",
-        "BITFRONT_CACHE": str(tmp_path / "cache"),
         "HEAD_START_S": "8",
         "NODES_START_S": "8",
     }

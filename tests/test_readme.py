@@ -61,7 +61,6 @@ def workplace(tmp_path, monkeypatch):
     (tmp_path / "my_model.py").write_text(CODE[0])
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("BITFRONT_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hw_profiles.store import cache_dir
+from hw_profiles.store import alone, cache_dir
 from search.tasks import weights
 from search.tasks.base import Split, hash_tensors
 
@@ -112,7 +111,8 @@ def trained(
     if state is None:
         folder = folder or cache_dir() / "weights"
         path = folder / f"{name}-{_key(model, data, recipe)}.safetensors"
-        with _alone(folder):
+        wait = "another process trains; waiting for it to end"
+        with alone(folder, lambda: progress(0, 1, wait)):
             state = _cached(path, progress)
             if state is None:
                 _train(model, data, recipe, progress, loss)
@@ -120,15 +120,6 @@ def trained(
                 weights.write(path, state, origin.to_json())
     model.load_state_dict(state)
     return model.eval().requires_grad_(False)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process trains at a time: a second one waits and then finds the weights."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _key(model: nn.Module, data: Split, recipe: Recipe) -> str:

@@ -40,16 +40,5 @@ def splits():
     return {"calibration": make_data(48, 1), "search": make_data(96, 2), "test": make_data(99, 3)}
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    """One latency cache for the whole session: kernels are measured once."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(cache, monkeypatch):
-    monkeypatch.setenv("BITFRONT_CACHE", str(cache))
-
-
 def read(path: Path):
     return json.loads(path.read_text())

@@ -16,18 +16,16 @@ LOCAL = ("runner=local",)
 
 
 @pytest.fixture(scope="module")
-def result(tiny_model, splits, cache, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BITFRONT_CACHE", str(cache))
-        return search(
-            tiny_model,
-            **splits,
-            strategies=["random", "greedy", "nsga2", "hawq"],
-            evaluations=8,
-            run_dir=tmp_path_factory.mktemp("runs") / "mine",
-            name="mine",
-            overrides=LOCAL,
-        )
+def result(tiny_model, splits, tmp_path_factory):
+    return search(
+        tiny_model,
+        **splits,
+        strategies=["random", "greedy", "nsga2", "hawq"],
+        evaluations=8,
+        run_dir=tmp_path_factory.mktemp("runs") / "mine",
+        name="mine",
+        overrides=LOCAL,
+    )
 
 
 def test_the_run_directory_is_complete(result):
@@ -180,18 +178,16 @@ def test_a_finished_study_can_be_extended(tiny_model, splits, tmp_path):
     assert kept["eval_s"].tolist() == old["eval_s"].tolist()
 
 
-def test_a_stored_surrogate_predicts_what_was_searched_with(tiny_model, splits, cache, tmp_path):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BITFRONT_CACHE", str(cache))
-        found = search(
-            tiny_model,
-            **splits,
-            strategies=["lss"],
-            evaluations=4,
-            run_dir=tmp_path / "kept",
-            name="kept",
-            overrides=LOCAL,
-        )
+def test_a_stored_surrogate_predicts_what_was_searched_with(tiny_model, splits, tmp_path):
+    found = search(
+        tiny_model,
+        **splits,
+        strategies=["lss"],
+        evaluations=4,
+        run_dir=tmp_path / "kept",
+        name="kept",
+        overrides=LOCAL,
+    )
     with np.load(found.run_dir / "surrogate-lss.npz", allow_pickle=False) as arrays:
         surrogate = Superposition.of(arrays)
     stored = pd.read_parquet(found.run_dir / "sensitivity.parquet").query("kind == 'lss'")

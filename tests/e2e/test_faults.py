@@ -21,11 +21,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory, cache):
+def studies(tmp_path_factory):
     made = Studies(tmp_path_factory.mktemp("studies"), ("budget.evaluations=30",))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BITFRONT_CACHE", str(cache))
-        return made, *made.undisturbed("runner=local", warm=False)
+    return made, *made.undisturbed("runner=local", warm=False)
 
 
 @pytest.mark.parametrize(("kind", "seed"), [("driver", 4), ("worker", 1)])

@@ -35,20 +35,15 @@ def cluster():
         yield found
 
 
-@pytest.fixture(scope="module")
-def shared_cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
-def start(cluster, shared_cache):
+def start(cluster):
     """Starts a command of the project with the cluster's token; ends it with the test."""
-    own = {"PYTHONPATH": str(ROOT), "BITFRONT_CACHE": str(shared_cache)}
     with ExitStack() as running:
 
         def run(folder, *words, token=True):
             folder.mkdir(exist_ok=True)
-            environment = {**os.environ, **own, **(cluster.environment if token else {})}
+            own = cluster.environment if token else {}
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), **own}
             command = [sys.executable, *words]
             return running.enter_context(started(command, cwd=folder, env=environment))
 

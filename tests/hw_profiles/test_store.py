@@ -1,6 +1,8 @@
 """Cached and named tables: what is measured, merged, refused."""
 
 import json
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +15,15 @@ from hw_profiles.backends.base import Measured
 from hw_profiles.device import this_device
 from hw_profiles.hw import HwConfig
 from hw_profiles.keys import required_keys
-from hw_profiles.profile import load_profile
-from hw_profiles.store import cache_dir, cached_path, load_or_measure
+from hw_profiles.profile import NodeEntry, load_profile
+from hw_profiles.store import (
+    alone,
+    cache_dir,
+    cached_path,
+    keep,
+    load_or_measure,
+    with_cached_nodes,
+)
 from quant.errors import ProfileError, UsageError
 from tests.hw_profiles.layers import DEVICE, conv, entry, linear, profile_of, space_of
 
@@ -55,6 +64,27 @@ def test_only_missing_entries_are_measured_and_kept(cache, no_measuring):
     assert again.hash == profile.hash
     assert lines[0].startswith("measuring 4 kernels of space 'tiny' on Test CPU")
     assert len(lines) == 2, "a warm cache says nothing"
+
+
+def test_of_two_at_once_one_measures_and_the_other_finds_the_table(cache, no_measuring):
+    space, lines = space_of([conv("a")]), []
+    waits = threading.Thread(target=load_or_measure, args=(space, HW, lines.append, DEVICE))
+    with alone(cache, str):
+        waits.start()
+        while not lines and waits.is_alive():
+            time.sleep(0.01)
+        found = profile_of([entry(key, 1.0) for key in required_keys(space, BACKEND)])
+        found.save(cached_path(BACKEND, DEVICE, HW))
+    waits.join()
+    assert lines == ["another process measures on this machine; waiting for it to end"]
+    assert no_measuring == []
+
+
+def test_nodes_of_two_networks_are_kept_whoever_ends_last(cache):
+    one, other = (profile_of([], nodes=(NodeEntry(name, "Conv", 1.0),)) for name in "ab")
+    keep(one, BACKEND, HW)
+    keep(other, BACKEND, HW)
+    assert {node.id for node in with_cached_nodes(one, BACKEND, HW).nodes} == {"a", "b"}
 
 
 def test_another_device_gets_its_own_file(cache, no_measuring):

@@ -47,8 +47,8 @@ def test_error_falls_with_the_width(sides, kind, groups, weight):
                 {n: take(f"int{bits}{weight}", f"int{bits}ut") for n in ("0", "3", "7")}
             )
             errors.append(float((quantized(x) - expected).norm() / expected.norm()))
-    assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < 0.03
+    assert errors[0] > errors[1] > 2 * errors[2]
+    assert errors[2] < 0.1
 
 
 @pytest.mark.parametrize("name", sorted(CALIBRATORS))

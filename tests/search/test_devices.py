@@ -28,11 +28,9 @@ def study(tmp_path, *overrides):
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BITFRONT_CACHE", str(folder / "cache"))
-        plan, raw = study(folder, "hw=[this,mpic]", "space=w2348_a48", "strategy=[lss,random]")
-        run_study(plan, raw, "test")
-        yield plan, folder / "run"
+    plan, raw = study(folder, "hw=[this,mpic]", "space=w2348_a48", "strategy=[lss,random]")
+    run_study(plan, raw, "test")
+    return plan, folder / "run"
 
 
 def test_each_device_has_a_front_and_a_table(two):
@@ -66,8 +64,7 @@ def test_front_policies_say_how_sure_their_place_is(two):
         assert shares[0] == 1, "nothing is cheaper than the cheapest"
 
 
-def test_a_strict_device_cuts_what_it_cannot_run(tmp_path, monkeypatch):
-    monkeypatch.setenv("BITFRONT_CACHE", str(tmp_path))
+def test_a_strict_device_cuts_what_it_cannot_run(tmp_path):
     plan, _ = study(tmp_path, "hw=edge_tpu")
     assert {choice.weight.bits for group in plan.space.groups for choice in group.choices} == {8}
     assert plan.space.cuts
@@ -86,8 +83,7 @@ def test_probabilities_need_a_surrogate():
     assert front["policies"] == {}
 
 
-def test_a_score_may_use_a_subset_but_no_more_than_there_is(tmp_path, monkeypatch):
-    monkeypatch.setenv("BITFRONT_CACHE", str(tmp_path))
+def test_a_score_may_use_a_subset_but_no_more_than_there_is(tmp_path):
     plan, _ = study(tmp_path, "hw=mpic", "+score.kl.subset=50")
     evaluator = Evaluator(plan.task, plan.space, plan.settings.method)
     found = score_context(plan, evaluator, "kl")

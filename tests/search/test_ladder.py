@@ -17,7 +17,7 @@ def test_policies_span_the_space_and_differ():
     policies = spread_policies(space, 20, np.random.default_rng(0))
     codes = np.array([space.codes(policy) for policy in policies])
     assert (codes[0] == 0).all()
-    assert (codes[-1] == space.sizes - 1).all()
+    assert (codes == space.sizes - 1).all(axis=1).any()
     assert len({policy.policy_id for policy in policies}) == len(policies) >= 15
     assert np.corrcoef(codes.sum(1), np.arange(len(codes)))[0, 1] > 0.9
 

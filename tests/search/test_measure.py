@@ -28,8 +28,7 @@ def test_help_shows_examples(capsys):
         (["build", "hw.this.threads=2"], "expected: 1"),
     ],
 )
-def test_mistakes_exit_2(capsys, monkeypatch, tmp_path, words, message):
-    monkeypatch.setenv("BITFRONT_CACHE", str(tmp_path))
+def test_mistakes_exit_2(capsys, words, message):
     shrunk = ["task.width=2", "task.epochs=1"] if len(words) > 1 and "hw" in words[1] else []
     code, out, err = run(capsys, *words, *shrunk)
     assert code == 2
@@ -85,8 +84,7 @@ def test_compare_tells_ratio_order_and_drift(capsys, tables):
     assert "reference kernel B / A: 2.000; corrected median 1.000" in out
 
 
-def test_import_makes_a_table_a_search_can_use(capsys, monkeypatch, tmp_path):
-    monkeypatch.setenv("BITFRONT_CACHE", str(tmp_path))
+def test_import_makes_a_table_a_search_can_use(capsys, tmp_path):
     source, target = tmp_path / "times.csv", tmp_path / "board.json"
     source.write_text("name,us8,us32\nstem.0,10,40\nhead,1,4\n")
     words = ["columns=layer=name,w8a8=us8,w32a32=us32", "unit=us", "task.width=2", "task.epochs=1"]
@@ -119,8 +117,7 @@ def test_files_are_asked_for(capsys, words, message):
     assert message in err
 
 
-def test_validate_prints_errors_beside_the_noise(capsys, monkeypatch, tmp_path):
-    monkeypatch.setenv("BITFRONT_CACHE", str(tmp_path))
+def test_validate_prints_errors_beside_the_noise(capsys):
     code, out, err = run(capsys, "validate", "task.width=2", "task.epochs=1", "space=int8_float")
     assert code == 0
     assert "24 mixed policies drawn by seed" in out
@@ -129,8 +126,7 @@ def test_validate_prints_errors_beside_the_noise(capsys, monkeypatch, tmp_path):
     assert "end to end, twice each" in err
 
 
-def test_a_table_of_elsewhere_cannot_be_validated(capsys, monkeypatch, tmp_path):
-    monkeypatch.setenv("BITFRONT_CACHE", str(tmp_path))
+def test_a_table_of_elsewhere_cannot_be_validated(capsys):
     code, _, err = run(capsys, "validate", "hw=mpic", "task.width=2", "task.epochs=1")
     assert code == 2
     assert "not measured on this machine" in err

@@ -24,7 +24,6 @@ def search(capsys, monkeypatch, *words):
 @pytest.fixture
 def command(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BITFRONT_CACHE", str(tmp_path / "cache"))
     return lambda *words: search(capsys, monkeypatch, *words)
 
 
@@ -76,15 +75,9 @@ def test_an_unknown_name_lists_the_options(command):
 
 
 @pytest.fixture
-def tiny_task(monkeypatch, cache):
-    """digits_resnet shrunk until it trains in a second; weights and kernels stay cached."""
-    monkeypatch.setenv("BITFRONT_CACHE", str(cache))
+def tiny_task():
+    """digits_resnet shrunk until it trains in a second."""
     return ["task.width=2", "task.epochs=1", "runner=local"]
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(command, tiny_task, tmp_path):

@@ -121,7 +121,8 @@ def test_corrections_of_biases_and_norms_are_kept():
     choices = case.choices("int3src/int8ut")
     expected = case.simulated(choices)
     found = case.integer(choices).logits(case.test)
-    assert (found - expected).abs().mean() < 0.03 * expected.std()
+    # Over nets .02 to .06 by roundings on other sides of ties; .5 and more without corrections.
+    assert (found - expected).abs().mean() < 0.15 * expected.std()
 
 
 def test_input_codes_are_those_of_the_first_layer(cases):

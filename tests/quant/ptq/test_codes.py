@@ -44,7 +44,7 @@ def test_adaquant_gains_where_inputs_correlate():
     error, before = (
         output_error(change_of(LAYERS[1], w, 1), moments.second) for w in (weight, plain)
     )
-    assert error < 0.6 * before
+    assert error < 0.8 * before
 
 
 def test_the_gradient_of_a_step_is_that_of_lsq():

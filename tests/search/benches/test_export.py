@@ -38,7 +38,6 @@ def test_bars_are_held_against_the_worst_policy():
 
 
 def test_a_run_of_drawn_policies_needs_no_search(tmp_path, monkeypatch):
-    monkeypatch.setenv("BITFRONT_CACHE", str(tmp_path / "cache"))
     from search.benches import export
 
     plain = export.compose_plain

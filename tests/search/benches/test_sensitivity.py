@@ -10,8 +10,7 @@ from search.benches import sensitivity
 SMALL = ("task.width=2", "task.epochs=1", "space=int8_float", "hw=mpic", "score=[sqnr,lss]")
 
 
-def test_every_score_gets_its_figures(monkeypatch, tmp_path):
-    monkeypatch.setenv("BITFRONT_CACHE", str(tmp_path))
+def test_every_score_gets_its_figures(monkeypatch):
     monkeypatch.setattr(sensitivity, "POLICIES", 6)
     monkeypatch.setattr(sensitivity, "ROUNDS", 1)
     found = {(item.case, item.metric): item for item in sensitivity.run(compose_plain(SMALL))}

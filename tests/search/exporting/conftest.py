@@ -16,12 +16,10 @@ SMALL = ("task.width=4", "task.epochs=2", "runner=local", "strategy=random")
 def finished(tmp_path_factory):
     """Run directory of a study of a few policies; do not write to it."""
     folder = tmp_path_factory.mktemp("exporting")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BITFRONT_CACHE", str(folder / "cache"))
-        raw = compose_plain([*SMALL, "study=small", "budget.evaluations=4"])
-        raw["run_dir"] = str(folder / "runs" / "small")
-        run_study(make_plan(Settings.from_dict(raw)), raw, "bitfront-search study=small")
-        yield folder / "runs" / "small"
+    raw = compose_plain([*SMALL, "study=small", "budget.evaluations=4"])
+    raw["run_dir"] = str(folder / "runs" / "small")
+    run_study(make_plan(Settings.from_dict(raw)), raw, "bitfront-search study=small")
+    return folder / "runs" / "small"
 
 
 @pytest.fixture

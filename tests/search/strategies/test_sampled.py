@@ -67,10 +67,10 @@ def test_the_sampler_hears_of_what_was_evaluated_and_of_nothing_beyond_a_limit(k
         evaluated += [tuple(SPACE.codes(policy)) for policy in policies]
     complete = (optuna.trial.TrialState.COMPLETE,)
     heard = strategy._study.get_trials(states=complete)
-    assert sorted(tuple(t.params[str(g)] for g in range(4)) for t in heard) == sorted(evaluated)
-    for trial, codes in zip(heard, evaluated, strict=True):
-        costs = COSTS.costs(np.array([codes]))
-        assert trial.values[1:] == [costs["size_bytes"][0], costs["latency_ms"][0]]
+    told = sorted((*(t.params[str(g)] for g in range(4)), *t.values[1:]) for t in heard)
+    costs = COSTS.costs(np.array(evaluated))
+    expected = zip(evaluated, costs["size_bytes"], costs["latency_ms"], strict=True)
+    assert told == sorted((*codes, size, latency) for codes, size, latency in expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)

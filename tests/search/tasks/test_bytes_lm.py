@@ -25,10 +25,8 @@ def texts():
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BITFRONT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield bytes_lm("bytes_small", width=16, depth=1, context=8, epochs=1, windows=200)
+def task():
+    return bytes_lm("bytes_small", width=16, depth=1, context=8, epochs=1, windows=200)
 
 
 def net(**changes):
