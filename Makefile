@@ -1,19 +1,24 @@
 # make demo: search the demonstration task and write runs/demo/report.html
-# make test: lint, types, import rules and every test
-# Both set up .venv on first use and work offline afterwards.
+# make test: lint, types, import rules and every test that is not marked heavy
+# make test-all: the same and the heavy tests: kills, two nodes, repeated training, all published figures
+# All set up .venv on first use and work offline afterwards.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/pytest -n 2 --dist worksteal --durations 10
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint check setup clean
+.NOTPARALLEL:
+.PHONY: demo test test-all lint check check-heavy setup clean
 
 demo: $(READY)
 	$(BIN)/bitfront-search +experiment=demo
 
 test: lint check
+
+test-all: test check-heavy
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -23,7 +28,10 @@ lint: $(READY)
 
 check: $(READY)
 	@command -v chromium >/dev/null || echo "note: chromium is not installed, browser tests are skipped (Debian: apt-get install chromium)"
-	$(BIN)/pytest -n 2 --dist worksteal --durations 10
+	$(PYTEST) -m "not heavy"
+
+check-heavy: $(READY)
+	$(PYTEST) -m heavy
 
 setup: $(READY)
 

@@ -12,7 +12,7 @@ import yaml
 
 from search.records import read_journals
 from search.settings import Settings
-from tests.support.processes import finished
+from tests.support.processes import LIMIT_S, finished
 
 DOCS = Path(__file__).parents[1] / "docs"
 SCRIPTS = sorted((DOCS / "clusters").glob("*.sh"))
@@ -79,8 +79,7 @@ def slurm(tmp_path):
         "SLURM_JOB_NODELIST": "this",
         "SLURM_JOB_ID": str(os.getpid()),
         "SLURM_CPUS_PER_TASK": "1",
-        "HEAD_START_S": "8",
-        "NODES_START_S": "8",
+        "START_WITHIN_S": str(round(LIMIT_S)),
     }
 
 

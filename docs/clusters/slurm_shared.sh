@@ -20,11 +20,22 @@ folder=$(mktemp -d -t "ray-$SLURM_JOB_ID-XXXX")
 common=(--num-cpus="${SLURM_CPUS_PER_TASK:-1}" --min-worker-port=0 --max-worker-port=0
   --disable-usage-stats --block)
 
+# Returns once so many nodes have joined, or ends the job after START_WITHIN_S seconds.
+joined() {
+  local found=0 begun
+  for ((begun = SECONDS; SECONDS - begun < ${START_WITHIN_S:-300}; )); do
+    found=$(ray status --address="$address" 2>/dev/null | grep -c " node_") || true
+    if ((found >= $1)); then return; fi
+    sleep 1
+  done
+  echo "only $found of $1 nodes of Ray started" >&2
+  return 1
+}
 start() { srun --nodes=1 --ntasks=1 --nodelist="$1" --overlap ray start "${@:2}" "${common[@]}" & }
 trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$folder"' EXIT
 start "${nodes[0]}" --head --port="$port" --include-dashboard=false --temp-dir="$folder"
-sleep "${HEAD_START_S:-15}"
+joined 1
 for node in "${nodes[@]:1}"; do start "$node" --address="$address"; done
-sleep "${NODES_START_S:-15}"
+joined "${#nodes[@]}"
 
 bitfront-search "runner.address=$address" runner.retries=3 "$@"

@@ -29,7 +29,8 @@ def test_a_ladder_measures_its_agreement_and_decides_the_last_front(
     front = read(result.run_dir / "front.json")
     ladder = front["ladder"]
     assert ladder["method"] == "gptq"
-    assert [a["n"] for a in ladder["agreements"]] == [6]
+    (agreement,) = ladder["agreements"]
+    assert 4 <= agreement["n"] <= 6, "of six drawn, two may be the same"
     assert set(ladder["fronts"]) == set(front["fronts"])
     for ids in ladder["fronts"].values():
         assert ids

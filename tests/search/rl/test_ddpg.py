@@ -60,7 +60,13 @@ def test_a_failed_episode_is_forgotten_and_training_goes_on():
 
 @pytest.mark.parametrize("target", [0.2, 0.8])
 def test_it_finds_the_action_that_pays_most(target):
-    agent = Ddpg(2, DdpgOptions(warmup=30, hidden=32, decay=0.97, actor_rate=1e-3), 0)
+    """One agent ends .08 (standard deviation) about .05 from it; none learnt is .3 from it."""
+    found = np.mean([action_learnt(target, seed) for seed in range(6)])
+    assert abs(found - target) < 0.2
+
+
+def action_learnt(target, seed):
+    agent = Ddpg(2, DdpgOptions(warmup=30, hidden=32, decay=0.97, actor_rate=1e-3), seed)
     for _ in range(120):
         state = np.array([0.5, 0.5], np.float32)
         action = agent.act(state)
@@ -68,8 +74,7 @@ def test_it_finds_the_action_that_pays_most(target):
             Episode(state[None], np.array([action], np.float32), -((action - target) ** 2))
         )
     with torch.no_grad():
-        found = float(agent.actor(torch.tensor([[0.5, 0.5]]))[0])
-    assert abs(found - target) < 0.15
+        return float(agent.actor(torch.tensor([[0.5, 0.5]]))[0])
 
 
 def test_a_seed_repeats_an_agent():

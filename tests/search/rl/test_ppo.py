@@ -44,7 +44,8 @@ def test_it_reaches_the_exact_front_in_twenty_thousand_steps(seed):
 
     agent.train(returns, 20_000, additive_potential(harm / unit))
     assert agent.steps <= 20_000 + 64 * 16
-    assert found_share(agent, harm, problem, archive) >= 0.97
+    # Over agents .968 to .989, .005 apart (standard deviation); .91 to .92 without training.
+    assert found_share(agent, harm, problem, archive) > 0.95
 
 
 def test_learning_beats_play_without_learning():

@@ -141,7 +141,8 @@ def test_it_is_far_ahead_of_random_on_a_tabulated_space():
     arena = TableArena(Table.load(DATA / "conv_short-w2348.npz"))
     own = replay("rl", RlStrategy(steps=15_000, more=2_000), arena, 0, 40)
     other = replay("random", RandomStrategy(), arena, 0, 40)
-    assert own.share(40) > 0.93 > other.share(40)
+    # Over seeds .957 to .992 against .19 to .80.
+    assert own.share(40) > 0.9 > other.share(40)
 
 
 def test_surrogate_calls_are_counted_apart_from_evaluations():
