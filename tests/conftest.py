@@ -5,6 +5,8 @@ import os
 import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Training takes two threads; without this they spin against the other worker of the suite.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if "PYTEST_XDIST_WORKER" not in os.environ:
     # One cache of trained weights and latency tables for the whole run, workers included: what

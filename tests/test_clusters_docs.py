@@ -83,7 +83,7 @@ def slurm(tmp_path):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_script_for_shared_nodes_runs_a_study_on_two(slurm, tmp_path):
     words = ["task.width=2", "task.epochs=1", "strategy=[random,nsga2]", "budget.evaluations=6"]
     command = ["bash", str(DOCS / "clusters" / "slurm_shared.sh"), *words, "study=shared"]

@@ -297,5 +297,7 @@ def _choices(problem: Problem, group: int) -> npt.NDArray[np.int64]:
 def _solver(name: str) -> pulp.LpSolver:
     if name == "cbc":
         # Preprocessing has lost optima here, with transition terms (as in coin-or/Cbc#283).
-        return pulp.PULP_CBC_CMD(msg=False, gapRel=0, threads=1, options=["preprocess off"])
+        # No threads=1: without the option CBC has one thread, with it one solve in about thirty
+        # misses a wake-up and sleeps for 10 s.
+        return pulp.PULP_CBC_CMD(msg=False, gapRel=0, options=["preprocess off"])
     return pulp.HiGHS(msg=False, gapRel=0, threads=1)

@@ -26,7 +26,9 @@ def studies(tmp_path_factory):
     return made, *made.undisturbed("runner=local", warm=False)
 
 
-@pytest.mark.parametrize(("kind", "seed"), [("driver", 4), ("worker", 1)])
+@pytest.mark.parametrize(
+    ("kind", "seed"), [pytest.param("driver", 4, marks=pytest.mark.heavy), ("worker", 1)]
+)
 def test_a_killed_process_loses_nothing_and_changes_nothing(studies, kind, seed):
     made, undisturbed, seconds = studies
     found = made.disturbed(kind, seed, np.random.default_rng(seed), undisturbed, seconds)
@@ -47,6 +49,7 @@ def room_for_half(run_dir):
     return 4096 * (sum(map(pages, before)) + 3 + journals // 2)
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not may_unshare(), reason="this user may not make a mount namespace")
 def test_a_full_disk_ends_in_one_message_and_goes_on_when_there_is_room(studies, tmp_path):
     made, undisturbed, _ = studies

@@ -38,7 +38,11 @@ def candidates(run_dir):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("runner", "sent", "code"),
-    [("local", signal.SIGINT, 130), ("local", signal.SIGTERM, 143), ("ray", signal.SIGTERM, 143)],
+    [
+        ("local", signal.SIGINT, 130),
+        pytest.param("local", signal.SIGTERM, 143, marks=pytest.mark.heavy),
+        ("ray", signal.SIGTERM, 143),
+    ],
 )
 def test_a_stopped_study_keeps_its_candidates_and_resumes(tmp_path, runner, sent, code):
     run_dir = tmp_path / "runs" / "stopped"

@@ -62,6 +62,7 @@ def per_process(ledger):
     return found
 
 
+@pytest.mark.heavy
 def test_a_study_uses_both_nodes_and_survives_the_death_of_one(cluster, start, tmp_path):
     alone = start(tmp_path / "alone", "-m", "search.run", *WORDS, "runner=local")
     _, err = answer(alone)
@@ -130,6 +131,7 @@ def test_a_private_ray_does_not_join_a_cluster_that_runs_here(cluster, start, tm
     assert nodes == "1"
 
 
+@pytest.mark.heavy
 def test_without_the_token_the_cluster_is_not_joined(cluster, start, tmp_path):
     folder = tmp_path / "stranger"
     study = start(

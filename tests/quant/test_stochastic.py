@@ -73,6 +73,7 @@ def test_quantized_values_are_on_the_grid_and_right_on_average(text):
         torch.testing.assert_close(fake_quantize(draw, q), draw)
     spread = draws.std(0) / 400**0.5
     expected = x.clamp(low, high)
-    # A zero point is rounded once more, which moves the ends by up to half a step.
-    slack = q.scale if text == "int3uc" else 1e-9
+    # A zero point is rounded once more, which moves the ends by up to half a step. A value next
+    # to a level may never leave it in 400 draws, and then shows no spread.
+    slack = q.scale if text == "int3uc" else 5 / 400 * (high - low) / 2
     assert bool(((draws.mean(0) - expected).abs() <= 4.5 * spread + slack).all())

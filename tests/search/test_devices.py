@@ -28,7 +28,7 @@ def study(tmp_path, *overrides):
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
-    plan, raw = study(folder, "hw=[this,mpic]", "space=w2348_a48", "strategy=[lss,random]")
+    plan, raw = study(folder, "hw=[this,mpic]", "space=w2348", "strategy=[lss,random]")
     run_study(plan, raw, "test")
     return plan, folder / "run"
 

@@ -9,7 +9,7 @@ from search.plan import make_plan
 from search.settings import Settings
 from search.study import run_study
 
-SMALL = ("task.width=4", "task.epochs=2", "runner=local", "strategy=random")
+SMALL = ("task.width=2", "task.epochs=1", "runner=local", "strategy=random")
 
 
 @pytest.fixture(scope="session")

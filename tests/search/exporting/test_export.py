@@ -70,7 +70,7 @@ def test_choices_and_grids_as_json(capsys, run_dir):
     (path,) = (run_dir / "exports").glob("*/policy.json")
     content = json.loads(path.read_text())
     layer = content["layers"]["stem.0"]
-    assert len(layer["weight_scale"]) == 4
+    assert len(layer["weight_scale"]) == 2
     assert layer["input_scale"] > 0
 
 

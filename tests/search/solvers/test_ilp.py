@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quant.errors import InfeasibleError, UsageError
+from search.solvers import ilp
 from search.solvers.ilp import Limit, solve
 from search.solvers.order import bisection_order
 from search.solvers.problem import Cost, Edge
@@ -32,6 +33,11 @@ def test_two_groups_in_closed_form(solver):
     assert found.usage == (3.0,)
     assert solve(score, [Limit(cost, 4.0)], solver).codes.tolist() == [1, 1]
     assert solve(score, [Limit(cost, 2.0)], solver).codes.tolist() == [0, 0]
+
+
+def test_cbc_is_not_asked_for_threads():
+    """Asked for one, it sleeps for 10 s in one solve of thirty (docs/measurements.md)."""
+    assert "threads" not in ilp._solver("cbc").optionsDict
 
 
 @settings(max_examples=12, deadline=None)

@@ -21,6 +21,8 @@ def midway_budgets(front, rng):
     clear = np.diff(cost) > 1e-9 * np.ptp(cost)
     count = min(BUDGETS, int(clear.sum()))
     between = between[clear]
+    if len(between) == 0:  # one attainable cost
+        return between
     inner = rng.permutation(between[1:-1])[: count - 2]
     return np.r_[between[[0, -1]], inner]
 
