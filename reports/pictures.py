@@ -93,7 +93,7 @@ def drawn_by(browser: str, figures: Mapping[str, object], kind: str) -> dict[str
         path.write_text(f"<!doctype html><meta charset=utf-8>{page}", encoding="utf-8")
         command = [browser, *FLAGS, f"--user-data-dir={home}/profile"]
         command += ["--virtual-time-budget=60000", "--dump-dom", path.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     match = re.search(r'<pre id="made">(.*?)</pre>', done.stdout, re.DOTALL)
     if not match or not match[1]:
         raise DataError("the browser did not draw the figures", where=Path(browser).name)

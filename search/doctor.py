@@ -133,7 +133,7 @@ def check_ray() -> Iterator[Verdict]:
     with cluster.environment():
         cluster.connect(RunnerSettings(workers=1))
         try:
-            answer = ray.get(ray.remote(num_cpus=1)(lambda: os.getpid()).remote(), timeout=60)
+            answer = ray.get(ray.remote(num_cpus=1)(lambda: os.getpid()).remote(), timeout=300)
         finally:
             cluster.shutdown()
     fine = answer != os.getpid()

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-START_WITHIN_S = 60.0
+START_WITHIN_S = 300.0
 STORE_BYTES = 100_000_000
 QUICK_DEATH = {
     "RAY_health_check_initial_delay_ms": "1000",

@@ -154,7 +154,8 @@ def open_run(path: Path) -> Run:
                 f"the task's {name} is {now}, the run was searched on {then}",
                 where=path.name,
                 expected="the weights and data of the search",
-                fix="restore the cached model, or search again on this one",
+                fix="restore the cached model, or search again on this one (weights trained on "
+                "another machine, as with task.train=true, differ from those trained here)",
             )
     space = SearchSpace.from_json(json.loads(layers.read_text()))
     return Run(path, settings, task, space, json.loads(front.read_text()), record)

@@ -92,7 +92,7 @@ class Page:
             raise AssertionError(details.get("exception", {}).get("description", details["text"]))
         return result["result"].get("value")
 
-    def wait(self, expression, timeout=30.0):
+    def wait(self, expression, timeout=300.0):
         """Polls until an expression is true."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
@@ -155,7 +155,7 @@ def browser():
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as reply:
                 tabs = json.load(reply)
             address = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
-            socket = create_connection(address, timeout=60)
+            socket = create_connection(address, timeout=300)
             try:
                 yield Page(socket)
             finally:
@@ -165,7 +165,7 @@ def browser():
             process.wait()
 
 
-def _port(home, process, timeout=30.0):
+def _port(home, process, timeout=300.0):
     file = home / "DevToolsActivePort"
     end = time.monotonic() + timeout
     while time.monotonic() < end:
