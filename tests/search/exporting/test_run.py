@@ -69,5 +69,6 @@ def test_other_weights_than_those_of_the_search_are_refused(run_dir):
     manifest = json.loads(path.read_text())
     manifest["task"]["weights_hash"] = "0" * 16
     path.write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match=r"(?s)weights_hash is .*searched on 0000.*restore.*task.train=true"):
+    message = r"(?s)weights_hash is .*searched on 0000.*restore.*task\.train=true"
+    with pytest.raises(DataError, match=message):
         open_run(run_dir)
