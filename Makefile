@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PYTEST := $(BIN)/pytest -n 2 --dist worksteal --durations 10
+# Three processes on two cores: studies of the suite wait for Ray to start and for one another.
+PYTEST := $(BIN)/pytest -n 3 --dist worksteal --durations 10
 export OMP_NUM_THREADS ?= 1
 
 .NOTPARALLEL:

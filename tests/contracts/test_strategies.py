@@ -21,10 +21,14 @@ SPACE = toy_space(groups=6, choices=4)
 COSTS = ToyCosts(SPACE)
 
 
-def make(name):
+SHORT = {"dnas": {"steps": 4}, "rl": {"steps": 1_000, "more": 200}}
+"""Options of less training, for promises that do not depend on its length."""
+
+
+def make(name, options):
     data = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     assert list(data) == [name], "each file writes its own key, so that lists merge"
-    return build_strategy(name, data[name], ())
+    return build_strategy(name, {**data[name], **options}, ())
 
 
 def additive_scores():
@@ -54,7 +58,8 @@ class AnyScore(dict):
         return additive_scores()
 
 
-def run(name, folder, seed=0, evaluations=20, known=None, constraints=(), incarnation="a"):
+def run(name, folder, seed=0, evaluations=20, known=None, constraints=(), incarnation="a",
+        short=True):  # fmt: skip
     context = SearchContext(
         SPACE, COSTS, AnyScore(), "ce", ("size_bytes", "latency_ms"), constraints,
         trial_rng(name, seed), evaluations, toy_trainable(SPACE),
@@ -62,8 +67,8 @@ def run(name, folder, seed=0, evaluations=20, known=None, constraints=(), incarn
     path = folder / f"{name}-{seed}-{incarnation}.jsonl"
     with JournalWriter(path) as journal:
         run_trial(
-            TrialName(name, seed, incarnation), make(name), context, ToyJudge(SPACE), journal,
-            Budget(evaluations, batch=2), known=known,
+            TrialName(name, seed, incarnation), make(name, SHORT.get(name, {}) if short else {}),
+            context, ToyJudge(SPACE), journal, Budget(evaluations, batch=2), known=known,
         )  # fmt: skip
     return list(read_journal(path)) if path.exists() else []
 
@@ -75,7 +80,7 @@ def test_a_file_explains_itself_in_its_first_line(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_candidates_are_distinct_searchable_and_within_budget(name, tmp_path):
-    lines = run(name, tmp_path)
+    lines = run(name, tmp_path, short=False)
     codes = np.array([line.codes for line in lines])
     assert 5 <= len(lines) <= 20
     assert len({line.codes for line in lines}) == len(lines)
@@ -86,7 +91,7 @@ def test_candidates_are_distinct_searchable_and_within_budget(name, tmp_path):
 def test_equal_seeds_give_equal_candidates(name, tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
-    one, two = (run(name, tmp_path / folder, seed=3) for folder in ("one", "two"))
+    one, two = (run(name, tmp_path / folder, seed=3, evaluations=14) for folder in ("one", "two"))
     assert [line.codes for line in one] == [line.codes for line in two]
 
 

@@ -41,7 +41,7 @@ def candidates(run_dir):
     [
         ("local", signal.SIGINT, 130),
         pytest.param("local", signal.SIGTERM, 143, marks=pytest.mark.heavy),
-        ("ray", signal.SIGTERM, 143),
+        pytest.param("ray", signal.SIGTERM, 143, marks=pytest.mark.heavy),
     ],
 )
 def test_a_stopped_study_keeps_its_candidates_and_resumes(tmp_path, runner, sent, code):

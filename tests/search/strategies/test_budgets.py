@@ -14,13 +14,11 @@ from search.plan import build_strategy
 from search.strategies.base import SearchContext
 from search.trial import trial_rng
 from spaces.constraints import Constraint
-from tests.contracts.test_strategies import COSTS, SPACE, AnyScore
+from tests.contracts.test_strategies import COSTS, SHORT, SPACE, AnyScore
 from tests.support.toy import ToyJudge, toy_trainable
 
 CONF = Path(__file__).parents[3] / "conf" / "strategy"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
-SHORT = {"dnas": {"steps": 4}, "rl": {"steps": 1_000, "more": 200}}
-"""Training does not decide whether limits hold."""
 
 
 def asked(name, limits, seed, evaluations=12):
