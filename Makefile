@@ -7,8 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Three processes on two cores: studies of the suite wait for Ray to start and for one another.
-PYTEST := $(BIN)/pytest -n 3 --dist worksteal --durations 10
+PYTEST := $(BIN)/pytest --dist worksteal --durations 10
 export OMP_NUM_THREADS ?= 1
 
 .NOTPARALLEL:
@@ -27,12 +26,13 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Three processes on two cores: some tests wait for Ray to start and for one another.
 check: $(READY)
 	@command -v chromium >/dev/null || echo "note: chromium is not installed, browser tests are skipped (Debian: apt-get install chromium)"
-	$(PYTEST) -m "not heavy"
+	$(PYTEST) -n 3 -m "not heavy"
 
 check-heavy: $(READY)
-	$(PYTEST) -m heavy
+	$(PYTEST) -n 2 -m heavy
 
 setup: $(READY)
 
